@@ -106,7 +106,7 @@ fn validate(order: &PaymentOrder, facts: &Facts) -> Result<AccountId, RejectionC
     if parties.clone().any(|party| party.currency != order.amount.currency()) {
         return Err(RejectionCode::CurrencyMismatch);
     }
-    parties.map(|party| may_deal(party.status)).collect::<Result<(), _>>()?;
+    parties.clone().try_for_each(|party| may_deal(party.status))?;
     Ok(creditor.account)
 }
 

@@ -1,6 +1,8 @@
 //! The ledger's rules over random traffic between shards: money is conserved, versions are gapless,
 //! limits hold, and every debit has one credit or one return.
 
+#![expect(clippy::expect_used, reason = "a test may fail loudly")]
+
 use std::collections::HashMap;
 
 use domain::{

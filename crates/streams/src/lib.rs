@@ -1,1 +1,33 @@
-//! x
+//! Logs on NATS JetStream, and the engine that runs a decider over them.
+//!
+//! The only crate that knows NATS. It must never know what an event means, redb, GraphQL or HTTP.
+
+mod appender;
+mod apply;
+mod broker;
+mod encoding;
+mod engine;
+mod fault;
+mod follower;
+mod inputs;
+mod log;
+mod record;
+mod topology;
+
+pub use appender::{AppendCommand, CommandAppender};
+pub use apply::apply;
+pub use broker::{Broker, ConnectError, Link, MIN_SERVER_VERSION};
+pub use encoding::CONTENT_TYPE;
+pub use engine::{Checkpoint, Engine, Service, Snapshot, Step};
+pub use fault::Fault;
+pub use follower::Follower;
+pub use inputs::{BATCH_BYTES, BATCH_RECORDS, Inputs};
+pub use log::{AppendError, Log, LogInfo};
+pub use record::{Chain, Cursor, Draft, LogName, Mark, Record};
+pub use topology::{LogDeclaration, Topology, TopologyError};
+
+/// The instant now, from the clock of this machine. Domain rules get it passed in.
+#[must_use]
+pub fn now() -> domain::Timestamp {
+    jiff::Timestamp::now().into()
+}

@@ -1,0 +1,93 @@
+//! Group commit for command logs, which have many writers: commands that arrive while an append is
+//! in flight go together into the next record. This module must never know what a command means.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{AppendError, Cursor, Draft, Log};
+
+/// Commands that wait for their append at most; more are refused at once, so that a caller hears
+/// of overload within milliseconds.
+const QUEUE_COMMANDS: usize = 16_384;
+/// Most commands of one record: with the longest texts they stay below half a mebibyte.
+const RECORD_COMMANDS: usize = 512;
+
+/// A command, and where its answer goes.
+#[derive(Debug)]
+pub struct AppendCommand<C> {
+    command: C,
+    answer: oneshot::Sender<Result<u64, AppendError>>,
+}
+
+/// Appends commands to one log.
+#[derive(Debug, Clone)]
+pub struct CommandAppender<C> {
+    queue: mpsc::Sender<AppendCommand<C>>,
+}
+
+impl<C: Serialize + Send + 'static> CommandAppender<C> {
+    /// Starts to append to `log` until `stop`; `seen` says what the commands rest on, that is, how
+    /// far the gateway had read when it took them.
+    #[must_use]
+    pub fn start(log: Log, seen: Arc<dyn Fn() -> Cursor + Send + Sync>, stop: CancellationToken) -> Self {
+        let (queue, commands) = mpsc::channel(QUEUE_COMMANDS);
+        tokio::spawn(run(log, seen, commands, stop));
+        Self { queue }
+    }
+
+    /// Appends a command durably; answers with its record's sequence.
+    ///
+    /// # Errors
+    /// [`AppendError`], which says whether it may have been stored.
+    pub async fn append(&self, command: C) -> Result<u64, AppendError> {
+        self.submit(command)?.await.unwrap_or_else(|_| Err(AppendError::Unknown("the gateway is stopping".to_owned())))
+    }
+
+    /// Queues a command; the receiver hears how its append ended.
+    ///
+    /// # Errors
+    /// [`AppendError::Unavailable`], where the queue is full or the gateway stops.
+    pub fn submit(&self, command: C) -> Result<oneshot::Receiver<Result<u64, AppendError>>, AppendError> {
+        let (answer, receiver) = oneshot::channel();
+        self.queue.try_send(AppendCommand { command, answer }).map_err(|error| {
+            AppendError::Unavailable(match error {
+                mpsc::error::TrySendError::Full(_) => "too many commands wait already".to_owned(),
+                mpsc::error::TrySendError::Closed(_) => "the gateway is stopping".to_owned(),
+            })
+        })?;
+        Ok(receiver)
+    }
+}
+
+async fn run<C: Serialize>(
+    log: Log,
+    seen: Arc<dyn Fn() -> Cursor + Send + Sync>,
+    mut commands: mpsc::Receiver<AppendCommand<C>>,
+    stop: CancellationToken,
+) {
+    let mut waiting = Vec::with_capacity(RECORD_COMMANDS);
+    loop {
+        let received = tokio::select! {
+            received = commands.recv_many(&mut waiting, RECORD_COMMANDS) => received,
+            () = stop.cancelled() => 0,
+        };
+        if received == 0 {
+            return;
+        }
+        let (commands, answers): (Vec<_>, Vec<_>) = waiting.drain(..).map(|waiting| (waiting.command, waiting.answer)).unzip();
+        let outcome = match Draft::new(&commands, &seen(), Vec::new()) {
+            Ok(draft) => log.append(&draft, None).await,
+            Err(why) => Err(AppendError::Unavailable(why)),
+        };
+        if let Err(error) = &outcome {
+            tracing::warn!(log = %log.name(), commands = commands.len(), %error, "Commands were not acknowledged");
+        }
+        for answer in answers {
+            // A caller that went away does not need to know.
+            let _ = answer.send(outcome.clone());
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Makes the server's streams what `streams.yaml` declares. It must never delete anything.
+
+use async_nats::jetstream::{self, stream::Config};
+
+use crate::{Broker, Topology, topology::SHARDS_METADATA};
+
+/// Creates the streams that are missing and updates those that may change.
+///
+/// # Errors
+/// A line that says which stream cannot be made what is declared, and what to do.
+pub async fn apply(broker: &Broker, topology: &Topology) -> Result<(), String> {
+    for (name, _) in topology.all() {
+        let declared = topology.stream_config(&name);
+        match broker.jetstream.get_stream(name.as_str()).await {
+            Ok(stream) => update(&broker.jetstream, &stream.cached_info().config, declared).await?,
+            Err(_) => create(&broker.jetstream, declared).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn create(jetstream: &jetstream::Context, declared: Config) -> Result<(), String> {
+    let name = declared.name.clone();
+    // Two processes that start together both create; the server takes the second as the same.
+    jetstream.create_stream(declared).await.map(|_| ()).map_err(|error| format!("the stream {name} cannot be created: {error}"))
+}
+
+async fn update(jetstream: &jetstream::Context, now: &Config, declared: Config) -> Result<(), String> {
+    let name = declared.name.clone();
+    let shards = |config: &Config| config.metadata.get(SHARDS_METADATA).cloned();
+    match (shards(now), shards(&declared)) {
+        (Some(before), Some(after)) if before != after => return Err(shards_changed(after, &before)),
+        (None, _) => return Err(format!("the stream {name} exists, but Millrace did not make it: use another nats-server")),
+        (Some(_), _) => {}
+    }
+    let wanted = Config { metadata: now.metadata.clone(), ..declared };
+    if same(now, &wanted) {
+        return Ok(());
+    }
+    jetstream
+        .update_stream(&wanted)
+        .await
+        .map(|_| ())
+        .map_err(|error| format!("streams.yaml asks for a change of the stream {name} that JetStream does not allow: {error}"))
+}
+
+/// Whether all that `streams.yaml` can say is equal; the server fills in the rest.
+fn same(now: &Config, wanted: &Config) -> bool {
+    let said = |config: &Config| {
+        let bounds = (config.max_messages, config.max_bytes, config.num_replicas, config.deny_delete, config.deny_purge);
+        (config.subjects.clone(), config.storage, config.retention, config.discard, bounds)
+    };
+    said(now) == said(wanted)
+}
+
+fn shards_changed(declared: impl std::fmt::Display, before: &str) -> String {
+    format!("the data was made with {before} shards and streams.yaml says {declared}: shards cannot change once there is data")
+}

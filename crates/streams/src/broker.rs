@@ -1,0 +1,150 @@
+//! The connection to nats-server, and whether it stands. This module must never know which logs
+//! there are.
+
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, Event, jetstream};
+use tokio::sync::watch;
+
+use crate::{Log, LogName};
+
+/// The oldest nats-server that is taken: what appends and stream metadata rely on was tested from here on.
+pub const MIN_SERVER_VERSION: (u64, u64) = (2, 12);
+/// How long an append or an API request waits for its answer. With an fsync each they take
+/// milliseconds; a disk that stalls for longer than this counts as an unknown outcome.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first connection is tried for this long, so that a server started at the same moment is met.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// Pause between attempts to connect, first and longest: a server that is back is found at once.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(400);
+/// A connection that answers no ping for two of these is given up.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Whether the connection stands, and how often it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether it stands now.
+    pub connected: bool,
+    /// Grows with every connection made.
+    pub generation: u64,
+}
+
+/// Why no connection could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody answers.
+    #[error("no nats-server answers at {url} ({why}): start one, or name another with --nats")]
+    Unreachable {
+        /// Where it was tried.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+    /// One answers that is too old.
+    #[error("nats-server at {url} is version {version}; {}.{} or newer is needed", MIN_SERVER_VERSION.0, MIN_SERVER_VERSION.1)]
+    TooOld {
+        /// Where.
+        url: String,
+        /// Its version.
+        version: String,
+    },
+    /// One answers that has no JetStream.
+    #[error("nats-server at {url} runs without JetStream: start it with -js")]
+    NoJetStream {
+        /// Where.
+        url: String,
+    },
+}
+
+/// A connection to nats-server that mends itself.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    pub(crate) jetstream: jetstream::Context,
+    link: watch::Receiver<Link>,
+}
+
+impl Broker {
+    /// Connects to the server at `url`.
+    ///
+    /// # Errors
+    /// [`ConnectError`], where nobody answers within five seconds or the server will not do.
+    pub async fn connect(url: &str) -> Result<Self, ConnectError> {
+        let (sender, link) = watch::channel(Link::default());
+        let deadline = tokio::time::Instant::now() + CONNECT_WAIT;
+        let client = loop {
+            match options(sender.clone()).connect(url).await {
+                Ok(client) => break client,
+                Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(RECONNECT_PAUSE_MAX).await,
+                Err(error) => return Err(ConnectError::Unreachable { url: url.to_owned(), why: error.to_string() }),
+            }
+        };
+        let server = client.server_info();
+        if !is_new_enough(&server.version) {
+            return Err(ConnectError::TooOld { url: url.to_owned(), version: server.version });
+        }
+        if !server.jetstream {
+            return Err(ConnectError::NoJetStream { url: url.to_owned() });
+        }
+        let mut link = link;
+        // The event of the first connection arrives a moment after the connection itself.
+        let _ = tokio::time::timeout(CONNECT_WAIT, link.wait_for(|link| link.connected)).await;
+        let mut jetstream = jetstream::new(client);
+        jetstream.set_timeout(REQUEST_TIMEOUT);
+        Ok(Self { jetstream, link })
+    }
+
+    /// The log of this name.
+    #[must_use]
+    pub fn log(&self, name: LogName) -> Log {
+        Log::new(self.clone(), name)
+    }
+
+    /// Follows whether the connection stands.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+}
+
+fn options(link: watch::Sender<Link>) -> ConnectOptions {
+    ConnectOptions::new()
+        .name("millrace")
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .ping_interval(PING_INTERVAL)
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempt| (RECONNECT_PAUSE * u32::try_from(attempt).unwrap_or(u32::MAX).max(1)).min(RECONNECT_PAUSE_MAX))
+        .event_callback(move |event| {
+            note(&link, &event);
+            std::future::ready(())
+        })
+}
+
+fn note(link: &watch::Sender<Link>, event: &Event) {
+    match event {
+        Event::Connected => {
+            link.send_modify(|link| *link = Link { connected: true, generation: link.generation + 1 });
+            tracing::info!(generation = link.borrow().generation, "Connected to nats-server");
+        }
+        Event::Disconnected | Event::Closed => {
+            link.send_modify(|link| link.connected = false);
+            tracing::warn!("Lost the connection to nats-server; trying again until it is back");
+        }
+        Event::SlowConsumer(_) | Event::LameDuckMode | Event::Draining => tracing::warn!(%event, "nats-server reports"),
+        Event::ServerError(_) | Event::ClientError(_) => tracing::debug!(%event, "nats-server reports"),
+    }
+}
+
+fn is_new_enough(version: &str) -> bool {
+    let mut parts = version.trim_start_matches('v').split('.').map(|part| part.parse::<u64>().ok());
+    matches!((parts.next().flatten(), parts.next().flatten()), (Some(major), Some(minor)) if (major, minor) >= MIN_SERVER_VERSION)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn old_servers_are_told_from_new_ones() {
+        assert!(super::is_new_enough("2.12.0") && super::is_new_enough("v2.15.1") && super::is_new_enough("3.0.0-beta"));
+        assert!(!super::is_new_enough("2.9.10") && !super::is_new_enough("2.11.9") && !super::is_new_enough(""));
+    }
+}

@@ -1,0 +1,167 @@
+//! Follows a log over reconnects, record by record, without gap or repeat. This module must never
+//! interpret a record.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, push};
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{Chain, Fault, Log, Mark, Record, log::micros};
+
+/// Records read ahead of whoever takes them: enough to keep a step's worth waiting while an append
+/// is in flight, and at most some tens of megabytes.
+const READ_AHEAD_RECORDS: usize = 32;
+/// Pause before a consumer is made again that could not be made or was lost.
+const REOPEN_PAUSE: Duration = Duration::from_millis(50);
+/// A log is said to be out of reach once per this many failed attempts.
+const COMPLAIN_EVERY: u32 = 100;
+
+/// A log being followed. Dropping it ends that.
+#[derive(Debug)]
+pub struct Follower {
+    records: mpsc::Receiver<Result<Record, Fault>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Follower {
+    pub(crate) fn start(log: Log, after: Mark) -> Self {
+        let (sender, records) = mpsc::channel(READ_AHEAD_RECORDS);
+        let task = AbortOnDropHandle::new(tokio::spawn(run(log, after, sender)));
+        Self { records, _task: task }
+    }
+
+    /// The next record. It waits as long as there is none, over any outage.
+    ///
+    /// # Errors
+    /// [`Fault`], after which nothing more comes.
+    pub async fn next(&mut self) -> Result<Record, Fault> {
+        match self.records.recv().await {
+            Some(record) => record,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<Record, Fault>> {
+        match self.records.poll_recv(cx) {
+            std::task::Poll::Ready(Some(record)) => std::task::Poll::Ready(record),
+            // The task ended after a fault that was handed out, or with the runtime.
+            std::task::Poll::Ready(None) | std::task::Poll::Pending => std::task::Poll::Pending,
+        }
+    }
+}
+
+enum Interrupted {
+    /// Try again from where it stands.
+    Retry(String),
+    /// Stop for good.
+    Fault(Fault),
+    /// Nobody listens any more.
+    Dropped,
+}
+
+impl From<Fault> for Interrupted {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<String> for Interrupted {
+    fn from(why: String) -> Self {
+        Self::Retry(why)
+    }
+}
+
+async fn run(log: Log, mut after: Mark, sender: mpsc::Sender<Result<Record, Fault>>) {
+    let mut attempts = 0_u32;
+    loop {
+        let start = after.seq;
+        match read_on(&log, &mut after, &sender).await {
+            Interrupted::Dropped => return,
+            Interrupted::Fault(fault) => {
+                // Whoever is gone does not need to know.
+                let _ = sender.send(Err(fault)).await;
+                return;
+            }
+            Interrupted::Retry(why) => {
+                attempts = if after.seq > start { 1 } else { attempts + 1 };
+                if attempts.is_multiple_of(COMPLAIN_EVERY) {
+                    tracing::warn!(log = %log.name(), attempts, why, "A log is out of reach; still trying");
+                }
+                tokio::time::sleep(REOPEN_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Reads until something interrupts.
+async fn read_on(log: &Log, after: &mut Mark, sender: &mpsc::Sender<Result<Record, Fault>>) -> Interrupted {
+    match try_read_on(log, after, sender).await {
+        Ok(never) => match never {},
+        Err(interrupted) => interrupted,
+    }
+}
+
+async fn try_read_on(
+    log: &Log,
+    after: &mut Mark,
+    sender: &mpsc::Sender<Result<Record, Fault>>,
+) -> Result<std::convert::Infallible, Interrupted> {
+    let mut link = log.broker.link();
+    let generation = link.borrow_and_update().generation;
+    let created = recognise(log, after).await?;
+    let config = push::OrderedConfig {
+        deliver_subject: log.broker.jetstream.client().new_inbox(),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after.seq + 1 },
+        ..push::OrderedConfig::default()
+    };
+    let consumer = log.stream().await?.create_consumer(config).await.map_err(|error| error.to_string())?;
+    let mut messages = consumer.messages().await.map_err(|error| error.to_string())?;
+    loop {
+        let message = tokio::select! {
+            message = messages.next() => message,
+            // A server that was restarted has forgotten its consumers: make a new one at once.
+            _ = link.wait_for(|link| link.generation != generation) => return Err("reconnected".to_owned().into()),
+            () = sender.closed() => return Err(Interrupted::Dropped),
+        };
+        let message = message.ok_or_else(|| "the consumer ended".to_owned())?.map_err(|error| error.to_string())?;
+        let seq = message.info().map_err(|error| error.to_string())?.stream_sequence;
+        if seq <= after.seq {
+            continue;
+        }
+        if seq != after.seq + 1 {
+            return Err(Fault::Gap { log: log.name().clone(), after: after.seq, found: seq }.into());
+        }
+        let message = message.message;
+        let record = Record::parse(log.name(), seq, created, message.headers.as_ref(), message.payload)?;
+        if let Some(chain) = chain_at(after) {
+            record.continues(chain)?;
+        }
+        *after = record.mark();
+        sender.send(Ok(record)).await.map_err(|_| Interrupted::Dropped)?;
+    }
+}
+
+/// The hash that the next record must continue, where it is known.
+fn chain_at(mark: &Mark) -> Option<Chain> {
+    if mark.seq == 0 { Some(Chain::default()) } else { mark.chain }
+}
+
+/// Makes sure that the log is the one that was read up to `after`; says when it was created.
+async fn recognise(log: &Log, after: &Mark) -> Result<i64, Interrupted> {
+    let stream = log.stream().await?;
+    let info = stream.get_info().await.map_err(|error| error.to_string())?;
+    let created = micros(info.created);
+    let (name, seq) = (log.name().clone(), after.seq);
+    if seq > 0 && after.created.is_some_and(|before| before != created) {
+        return Err(Fault::Replaced { log: name, seq }.into());
+    }
+    if info.state.last_sequence < seq {
+        return Err(Fault::LostTail { log: name, last: info.state.last_sequence, expected: seq }.into());
+    }
+    if seq > 0 && after.chain.is_some() && log.read(seq, created).await??.chain != after.chain {
+        return Err(Fault::Replaced { log: name, seq }.into());
+    }
+    Ok(created)
+}

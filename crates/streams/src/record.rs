@@ -1,0 +1,316 @@
+//! A record: the events of one step in one JetStream message, and what its headers say.
+//! This module must never know how records are sent or stored.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{Fault, encoding};
+
+/// Names of the headers that every record carries.
+pub(crate) const CONTENT_TYPE_HEADER: &str = "Content-Type";
+const CURSOR_HEADER: &str = "Millrace-Cursor";
+const CHAIN_HEADER: &str = "Millrace-Chain";
+const CONCERNS_HEADER: &str = "Millrace-Concerns";
+
+/// The name of a log, which is its stream's name: `accounts`, or with its shard `ledger-0`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogName(Arc<str>);
+
+impl LogName {
+    /// The log `base`, of one shard if it is sharded.
+    #[must_use]
+    pub fn new(base: &str, shard: Option<u16>) -> Self {
+        shard.map_or_else(|| Self(base.into()), |shard| Self(format!("{base}-{shard}").into()))
+    }
+
+    /// The whole name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name without the shard.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        self.split().0
+    }
+
+    /// The shard, where there is one.
+    #[must_use]
+    pub fn shard(&self) -> Option<u16> {
+        self.split().1
+    }
+
+    fn split(&self) -> (&str, Option<u16>) {
+        match self.0.rsplit_once('-').map(|(base, shard)| (base, shard.parse())) {
+            Some((base, Ok(shard))) => (base, Some(shard)),
+            Some((_, Err(_))) | None => (&self.0, None),
+        }
+    }
+}
+
+impl fmt::Display for LogName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How far logs were consumed: a record's cursor names, for each log, the last record it rests on,
+/// be it directly or through others. Logs that are not named were not read at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor(BTreeMap<LogName, u64>);
+
+impl Cursor {
+    /// The last record of `log` that was consumed, 0 for none.
+    #[must_use]
+    pub fn get(&self, log: &LogName) -> u64 {
+        self.0.get(log).copied().unwrap_or(0)
+    }
+
+    /// Moves on to `seq` of `log`; never back.
+    pub fn advance(&mut self, log: &LogName, seq: u64) {
+        match self.0.get_mut(log) {
+            Some(now) => *now = seq.max(*now),
+            None => drop(self.0.insert(log.clone(), seq)),
+        }
+    }
+
+    /// Moves on to wherever `other` is further.
+    pub fn merge(&mut self, other: &Self) {
+        other.0.iter().for_each(|(log, seq)| self.advance(log, *seq));
+    }
+
+    /// The logs and positions.
+    pub fn iter(&self) -> impl Iterator<Item = (&LogName, u64)> {
+        self.0.iter().map(|(log, seq)| (log, *seq))
+    }
+
+    /// Whether no log is named.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let entry = |entry: &str| {
+            let (log, seq) = entry.split_once('=')?;
+            Some((LogName(log.into()), seq.parse().ok()?))
+        };
+        text.split(' ').filter(|part| !part.is_empty()).map(entry).collect::<Option<_>>().map(Self)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (log, seq)) in self.0.iter().enumerate() {
+            let gap = if index == 0 { "" } else { " " };
+            write!(f, "{gap}{log}={seq}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromIterator<(LogName, u64)> for Cursor {
+    fn from_iter<I: IntoIterator<Item = (LogName, u64)>>(entries: I) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
+/// A hash over a record and all records before it (BLAKE3, cut to 16 bytes: against accidents and
+/// mix-ups, which is what it is for).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain([u8; 16]);
+
+impl Chain {
+    /// The hash that follows this one.
+    #[must_use]
+    pub fn next(self, cursor: &str, payload: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0).update(&cursor.len().to_be_bytes()).update(cursor.as_bytes()).update(payload);
+        let mut chain = [0; 16];
+        chain.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(chain)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32).map(|bits| Self(bits.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// A place in a log, with what is needed to recognise the log when one comes back to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The last record that was read, 0 for none.
+    pub seq: u64,
+    /// That record's hash, where the log is chained and the hash is known.
+    pub chain: Option<Chain>,
+    /// When the stream was created, in microseconds since 1970, where it is known.
+    pub created: Option<i64>,
+}
+
+impl Mark {
+    /// A place of which only the number is known.
+    #[must_use]
+    pub const fn at(seq: u64) -> Self {
+        Self { seq, chain: None, created: None }
+    }
+}
+
+/// A record that is to be appended.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    pub(crate) cursor: String,
+    pub(crate) concerns: Vec<u16>,
+    pub(crate) chain: Option<Chain>,
+    pub(crate) payload: Bytes,
+}
+
+impl Draft {
+    /// A record with these events, resting on `cursor`, for shards `concerns` to act on.
+    ///
+    /// # Errors
+    /// A sentence, where the events cannot be encoded.
+    pub fn new<E: Serialize>(events: &[E], cursor: &Cursor, concerns: Vec<u16>) -> Result<Self, String> {
+        let payload = encoding::encode(events).map_err(|error| error.to_string())?;
+        Ok(Self { cursor: cursor.to_string(), concerns, chain: None, payload: payload.into() })
+    }
+
+    /// The same record as the one that follows `before` in a chained log.
+    #[must_use]
+    pub fn chained(mut self, before: Chain) -> Self {
+        self.chain = Some(before.next(&self.cursor, &self.payload));
+        self
+    }
+
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE_HEADER, encoding::CONTENT_TYPE);
+        headers.insert(CURSOR_HEADER, self.cursor.as_str());
+        if let Some(chain) = self.chain {
+            headers.insert(CHAIN_HEADER, chain.to_string());
+        }
+        if !self.concerns.is_empty() {
+            headers.insert(CONCERNS_HEADER, self.concerns.iter().map(u16::to_string).collect::<Vec<_>>().join(" "));
+        }
+        headers
+    }
+}
+
+/// A record as it stands in a log.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The log.
+    pub log: LogName,
+    /// Its place there, from 1, without gaps.
+    pub seq: u64,
+    /// What it rests on.
+    pub cursor: Cursor,
+    /// The other shards that have to act on it.
+    pub concerns: Vec<u16>,
+    /// Its hash, where the log is chained.
+    pub chain: Option<Chain>,
+    /// When its stream was created, in microseconds since 1970.
+    pub created: i64,
+    payload: Bytes,
+}
+
+impl Record {
+    pub(crate) fn parse(log: &LogName, seq: u64, created: i64, headers: Option<&HeaderMap>, payload: Bytes) -> Result<Self, Fault> {
+        let header = |name: &str| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str());
+        let unreadable = |why: &str| Fault::Unreadable { log: log.clone(), seq, why: why.to_owned() };
+        if header(CONTENT_TYPE_HEADER) != Some(encoding::CONTENT_TYPE) {
+            return Err(unreadable("its Content-Type is not one that this version reads"));
+        }
+        let cursor = Cursor::parse(header(CURSOR_HEADER).unwrap_or_default()).ok_or_else(|| unreadable("its cursor is malformed"))?;
+        let concerns = header(CONCERNS_HEADER).unwrap_or_default().split_whitespace().map(str::parse).collect::<Result<_, _>>();
+        let concerns = concerns.map_err(|_| unreadable("the shards that it concerns are malformed"))?;
+        let chain = header(CHAIN_HEADER).map(|text| Chain::parse(text).ok_or_else(|| unreadable("its chain is malformed"))).transpose()?;
+        Ok(Self { log: log.clone(), seq, cursor, concerns, chain, created, payload })
+    }
+
+    /// Its events.
+    ///
+    /// # Errors
+    /// [`Fault::Unreadable`], where one is not known here.
+    pub fn events<E: DeserializeOwned>(&self) -> Result<Vec<E>, Fault> {
+        encoding::decode(&self.payload).map_err(|error| Fault::Unreadable { log: self.log.clone(), seq: self.seq, why: error.to_string() })
+    }
+
+    /// Its size in bytes, without headers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Whether it has no bytes at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.payload.is_empty()
+    }
+
+    /// The place behind it.
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        Mark { seq: self.seq, chain: self.chain, created: Some(self.created) }
+    }
+
+    /// # Errors
+    /// [`Fault::BrokenChain`], where it does not follow `before`.
+    pub(crate) fn continues(&self, before: Chain) -> Result<(), Fault> {
+        match self.chain {
+            Some(chain) if chain != before.next(&self.cursor.to_string(), &self.payload) => {
+                Err(Fault::BrokenChain { log: self.log.clone(), seq: self.seq })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(name: &str) -> LogName {
+        LogName(name.into())
+    }
+
+    #[test]
+    fn names_carry_their_shard() {
+        assert_eq!((log("payment-commands-12").base(), log("payment-commands-12").shard()), ("payment-commands", Some(12)));
+        assert_eq!((log("customer-commands").base(), log("customer-commands").shard()), ("customer-commands", None));
+        assert_eq!(LogName::new("ledger", Some(3)), log("ledger-3"));
+    }
+
+    #[test]
+    fn cursors_never_go_back_and_read_back() {
+        let mut cursor = Cursor::default();
+        cursor.advance(&log("ledger-1"), 7);
+        cursor.advance(&log("ledger-1"), 5);
+        cursor.advance(&log("accounts"), 2);
+        assert_eq!(cursor.to_string(), "accounts=2 ledger-1=7");
+        assert_eq!(Cursor::parse("accounts=2 ledger-1=7"), Some(cursor));
+        assert_eq!(Cursor::parse("accounts"), None);
+    }
+
+    #[test]
+    fn a_record_that_was_changed_breaks_the_chain() {
+        let cursor: Cursor = [(log("accounts"), 1)].into_iter().collect();
+        let draft = Draft::new(&[1, 2], &cursor, vec![3]).expect("encodes").chained(Chain::default());
+        let parse = |payload: Bytes| Record::parse(&log("x"), 1, 0, Some(&draft.headers()), payload).expect("parses");
+        let record = parse(draft.payload.clone());
+        assert!(record.continues(Chain::default()).is_ok());
+        assert_eq!((record.concerns.clone(), record.events::<u8>().expect("decodes")), (vec![3], vec![1, 2]));
+        let other = Draft::new(&[1, 3], &cursor, vec![]).expect("encodes");
+        assert!(parse(other.payload).continues(Chain::default()).is_err());
+        assert!(record.continues(record.chain.expect("chained")).is_err());
+    }
+}
