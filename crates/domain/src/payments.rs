@@ -37,17 +37,8 @@ pub enum PaymentEvent {
         /// When.
         at: Timestamp,
     },
-}
-
-impl PaymentEvent {
-    /// The payment it is about.
-    #[must_use]
-    pub const fn payment(&self) -> PaymentId {
-        match self {
-            Self::Validated { order, .. } => order.id,
-            Self::Rejected { payment, .. } => *payment,
-        }
-    }
+    /// An operator's review of a held payment, for fraud detection to act on.
+    Reviewed(Review),
 }
 
 /// What the service's own read model of the accounts log says of an account.
@@ -153,7 +144,7 @@ mod tests {
     fn code(order: PaymentOrder, facts: Facts) -> Option<RejectionCode> {
         match decide(order, &facts, Timestamp::default()) {
             Some(PaymentEvent::Rejected { code, .. }) => Some(code),
-            Some(PaymentEvent::Validated { .. }) | None => None,
+            Some(PaymentEvent::Validated { .. } | PaymentEvent::Reviewed(_)) | None => None,
         }
     }
 

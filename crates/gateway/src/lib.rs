@@ -1,1 +1,30 @@
-//! x
+//! The gateway: the GraphQL schema over read models and command logs, and HTTP and websocket around it.
+//! The only crate that knows GraphQL and HTTP. It must never decide about money, nor open a store or
+//! talk to the broker by itself.
+
+mod account;
+mod auth;
+mod bank;
+mod customer;
+mod errors;
+mod http;
+mod inputs;
+mod models;
+mod mutation;
+mod pay;
+mod payment;
+mod payment_mutation;
+mod query;
+mod recent;
+mod scalars;
+mod schema;
+mod subscription;
+mod system;
+mod transaction;
+
+pub use auth::{AuthError, Caller, Keys};
+pub use bank::{Bank, ReadError};
+pub use http::serve;
+pub use models::Models;
+pub use pay::{Accepted, PayError};
+pub use schema::{BankSchema, schema};

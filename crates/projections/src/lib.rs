@@ -1,1 +1,22 @@
-//! x
+//! Read models and snapshots in redb, the only crate that knows it. Each read model is one module:
+//! its tables, its fold, its queries and who watches it. This crate must never know GraphQL or HTTP,
+//! nor append to a log.
+
+mod directory;
+mod history;
+mod model;
+mod overview;
+mod overview_tables;
+mod position;
+mod snapshots;
+mod store;
+mod watchers;
+
+pub use directory::{AccountRow, CustomerRow, Directory};
+pub use history::{PaymentHistory, PaymentRow, PaymentStatus};
+pub use model::{Progress, Projection, ReadModel};
+pub use overview::{BalanceRow, EntryRow, Overview};
+pub use position::{Position, PositionError};
+pub use snapshots::{Rows, SnapshotStore};
+pub use store::StoreError;
+pub use watchers::{Watch, Watchers};

@@ -58,9 +58,9 @@ impl<E> Step<E> {
 pub type Snapshot = Box<dyn FnOnce() -> Result<(), Fault> + Send>;
 
 /// What the engine runs.
-pub trait Service: Send + 'static {
+pub trait Service: Send + Sync + 'static {
     /// What its own log holds.
-    type Event: Serialize + DeserializeOwned + Send;
+    type Event: Serialize + DeserializeOwned + Send + Sync;
 
     /// Drops all state and takes up that of the last snapshot.
     ///

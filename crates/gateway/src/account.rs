@@ -1,0 +1,147 @@
+//! Accounts and balances. This module must never decide who may see one.
+
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use domain::AccountId;
+use projections::{AccountRow, BalanceRow};
+
+use crate::{
+    Bank, Caller, ReadError,
+    customer::Customer,
+    errors::Failure,
+    payment::Payment,
+    scalars::{Currency, DateTime, Decimal, Iban},
+    schema::{Page, bank, decode_cursor, encode_cursor, page, page_size},
+    transaction::Transaction,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::accounts::AccountStatus")]
+pub(crate) enum AccountStatus {
+    Open,
+    Frozen,
+    Closed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
+pub(crate) struct Money {
+    amount: Decimal,
+    currency: Currency,
+}
+
+impl From<domain::Money> for Money {
+    fn from(money: domain::Money) -> Self {
+        Self { amount: Decimal(money.decimal()), currency: Currency(money.currency()) }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
+pub(crate) struct Balance {
+    /// What the ledger has booked.
+    booked: Money,
+    /// Booked plus the overdraft limit, less the payments still on their way out.
+    available: Money,
+    /// Grows by one with every transaction booked on the account; no gaps.
+    pub version: i32,
+    as_of: DateTime,
+}
+
+impl Balance {
+    pub(crate) fn new(account: &AccountRow, row: &BalanceRow) -> Self {
+        let money = |minor| Money::from(domain::Money::from_minor(minor, account.currency));
+        let available = row.booked_minor.saturating_add(account.overdraft_limit_minor).saturating_sub(row.pending_minor);
+        let as_of = if row.version == 0 { account.opened_at } else { row.as_of };
+        Self { booked: money(row.booked_minor), available: money(available), version: graphql_int(row.version), as_of: DateTime(as_of) }
+    }
+
+    pub(crate) fn read(bank: &Bank, account: &AccountRow) -> Result<Self, ReadError> {
+        Ok(Self::new(account, &bank.models.overview(account.id).balance(account.id)?))
+    }
+}
+
+/// GraphQL's `Int` has 32 bits; an account gets there after two thousand million bookings.
+pub(crate) fn graphql_int(version: u64) -> i32 {
+    i32::try_from(version).unwrap_or(i32::MAX)
+}
+
+/// An account of the bank.
+pub(crate) struct Account {
+    pub row: AccountRow,
+}
+
+impl Account {
+    /// The account, if it exists and the caller may see it: the same answer for both.
+    pub(crate) fn find(bank: &Bank, caller: Caller, id: AccountId) -> Result<Option<Self>, ReadError> {
+        let row = bank.models.directory.account(id)?;
+        let visible = |row: &AccountRow| match caller {
+            Caller::Operator => true,
+            Caller::Customer(customer) => row.holder == customer,
+            Caller::Anonymous => false,
+        };
+        Ok(row.filter(visible).map(|row| Self { row }))
+    }
+}
+
+#[Object]
+impl Account {
+    pub(crate) async fn id(&self) -> ID {
+        self.row.id.to_string().into()
+    }
+
+    async fn iban(&self) -> Iban {
+        Iban(self.row.iban)
+    }
+
+    async fn holder(&self, ctx: &Context<'_>) -> Result<Customer> {
+        let holder = Customer::find(bank(ctx), self.row.holder).map_err(Failure::from)?;
+        // The directory folds customers and accounts in causal order.
+        Ok(holder.ok_or(Failure::StaleRead)?)
+    }
+
+    async fn currency(&self) -> Currency {
+        Currency(self.row.currency)
+    }
+
+    async fn status(&self) -> AccountStatus {
+        self.row.status.into()
+    }
+
+    /// How far below zero the booked balance may go.
+    async fn overdraft_limit(&self) -> Money {
+        domain::Money::from_minor(self.row.overdraft_limit_minor, self.row.currency).into()
+    }
+
+    async fn balance(&self, ctx: &Context<'_>) -> Result<Balance> {
+        Ok(Balance::read(bank(ctx), &self.row).map_err(Failure::from)?)
+    }
+
+    /// Newest first.
+    async fn transactions(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default = 20)] first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Page<Transaction>> {
+        let size = page_size(first)?;
+        let before = after.as_deref().map(decode_cursor).transpose()?.and_then(|numbers| numbers.first().copied());
+        let newest = before.map_or(u64::MAX, |version| version.saturating_sub(1));
+        let rows = bank(ctx).models.overview(self.row.id).entries_down(self.row.id, newest, size + 1).map_err(Failure::from)?;
+        let rows = rows.into_iter().map(|entry| (encode_cursor(&[entry.version]), Transaction { account: self.row.clone(), entry }));
+        Ok(page(rows.collect(), size, after.is_none()))
+    }
+
+    /// Payments that debit this account, newest first.
+    async fn payments(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default = 20)] first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Page<Payment>> {
+        let size = page_size(first)?;
+        let bank = bank(ctx);
+        let after_number = after.as_deref().map(decode_cursor).transpose()?.and_then(|numbers| numbers.first().copied());
+        let shard = domain::Shard::of(self.row.id, bank.models.shards());
+        let rows = bank.models.history(shard).payments_of(self.row.id, after_number, size + 1).map_err(Failure::from)?;
+        let rows = rows.into_iter().map(|row| (encode_cursor(&[row.number]), Payment { row })).collect();
+        Ok(page(rows, size, after.is_none()))
+    }
+}

@@ -1,0 +1,213 @@
+//! What resolvers call: commands that wait for their answer, and reads that wait for their position.
+//! This module must never know GraphQL types.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    AccountId, CommandId, Currency, CustomerId, Email, Iban, PersonName,
+    accounts::{AccountCommand, AccountRefusal, AccountStatus},
+    customers::{CustomerCommand, CustomerRefusal},
+    payments::PaymentCommand,
+};
+use projections::{AccountRow, CustomerRow, Position};
+use streams::{AppendError, Broker, CommandAppender, LogName, Topology};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Keys, Models, errors::Failure, recent::RecentKeys};
+
+/// How long a command waits for the answer of its service. When it is over, the command is stored
+/// and will still be acted on.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// A read that failed; the same as what a caller is told.
+pub type ReadError = projections::StoreError;
+
+/// How a command ended that its service answered.
+pub(crate) enum Answer<T, R> {
+    /// It did what was asked; readable from this position on.
+    Done(T, Position),
+    /// It changed nothing.
+    Refused(R),
+}
+
+/// Everything behind the schema.
+#[derive(Debug)]
+pub struct Bank {
+    /// What reads are answered from.
+    pub models: Arc<Models>,
+    /// What tokens are signed and checked with.
+    pub keys: Keys,
+    /// Whether this gateway gives tokens to customers that register.
+    pub issues_tokens: bool,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) broker: Broker,
+    pub(crate) payments: Vec<CommandAppender<PaymentCommand>>,
+    pub(crate) recent: RecentKeys,
+    customers: CommandAppender<CustomerCommand>,
+    accounts: CommandAppender<AccountCommand>,
+}
+
+impl Bank {
+    /// A gateway's inside, on models that are being folded; appends until `stop`.
+    #[must_use]
+    pub fn new(
+        models: Arc<Models>,
+        broker: &Broker,
+        topology: Arc<Topology>,
+        keys: Keys,
+        issues_tokens: bool,
+        stop: &CancellationToken,
+    ) -> Self {
+        let seen: Arc<dyn Fn() -> streams::Cursor + Send + Sync> = {
+            let models = Arc::clone(&models);
+            Arc::new(move || models.seen())
+        };
+        let shards = topology.shards;
+        Self {
+            keys,
+            issues_tokens,
+            payments: (0..shards)
+                .map(|shard| CommandAppender::start(broker.log(payment_commands(shard)), Arc::clone(&seen), stop.clone()))
+                .collect(),
+            customers: CommandAppender::start(broker.log(customer_commands()), Arc::clone(&seen), stop.clone()),
+            accounts: CommandAppender::start(broker.log(account_commands()), seen, stop.clone()),
+            recent: RecentKeys::default(),
+            models,
+            topology,
+            broker: broker.clone(),
+        }
+    }
+
+    /// Waits until reads show at least `position`.
+    pub(crate) async fn reach(&self, position: Option<&Position>) -> Result<(), Failure> {
+        match position {
+            Some(position) if !self.models.reach(position).await => Err(Failure::StaleRead),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Registers a customer under `id`; the same again changes nothing.
+    pub(crate) async fn register(
+        &self,
+        id: CustomerId,
+        name: PersonName,
+        email: Email,
+    ) -> Result<Answer<CustomerRow, CustomerRefusal>, Failure> {
+        let command = new_command();
+        self.customer_command(id, command, CustomerCommand::Register { command, customer: id, name, email, at: streams::now() }).await
+    }
+
+    /// Changes what is given of a customer.
+    pub(crate) async fn change(
+        &self,
+        id: CustomerId,
+        name: Option<PersonName>,
+        email: Option<Email>,
+    ) -> Result<Answer<CustomerRow, CustomerRefusal>, Failure> {
+        let command = new_command();
+        self.customer_command(id, command, CustomerCommand::Change { command, customer: id, name, email, at: streams::now() }).await
+    }
+
+    async fn customer_command(
+        &self,
+        id: CustomerId,
+        command: CommandId,
+        body: CustomerCommand,
+    ) -> Result<Answer<CustomerRow, CustomerRefusal>, Failure> {
+        let seq = self.customers.append(body).await?;
+        self.answered(&customer_commands(), seq).await?;
+        match self.models.directory.customer_refusal(command) {
+            Some(reason) => Ok(Answer::Refused(reason)),
+            None => {
+                let row = self.models.directory.customer(id)?.ok_or(Failure::StaleRead)?;
+                Ok(Answer::Done(row, self.directory_position("customers")))
+            }
+        }
+    }
+
+    /// Opens an account under `id`; the same again changes nothing.
+    pub(crate) async fn open_account(
+        &self,
+        id: AccountId,
+        holder: CustomerId,
+        currency: Currency,
+        overdraft_limit_minor: i64,
+    ) -> Result<Answer<AccountRow, AccountRefusal>, Failure> {
+        let command = new_command();
+        let body = AccountCommand::Open { command, account: id, holder, currency, overdraft_limit_minor, at: streams::now() };
+        self.account_command(id, command, body).await
+    }
+
+    /// Sets an account's status.
+    pub(crate) async fn set_status(
+        &self,
+        account: AccountId,
+        status: AccountStatus,
+    ) -> Result<Answer<AccountRow, AccountRefusal>, Failure> {
+        let command = new_command();
+        self.account_command(account, command, AccountCommand::SetStatus { command, account, status, at: streams::now() }).await
+    }
+
+    async fn account_command(
+        &self,
+        id: AccountId,
+        command: CommandId,
+        body: AccountCommand,
+    ) -> Result<Answer<AccountRow, AccountRefusal>, Failure> {
+        let seq = self.accounts.append(body).await?;
+        self.answered(&account_commands(), seq).await?;
+        match self.models.directory.account_refusal(command) {
+            Some(reason) => Ok(Answer::Refused(reason)),
+            None => {
+                let row = self.models.directory.account(id)?.ok_or(Failure::StaleRead)?;
+                Ok(Answer::Done(row, self.directory_position("accounts")))
+            }
+        }
+    }
+
+    async fn answered(&self, commands: &LogName, seq: u64) -> Result<(), Failure> {
+        if self.models.directory_reaches(commands, seq, ANSWER_WAIT).await {
+            Ok(())
+        } else {
+            Err(Failure::Unavailable(
+                "This is stored and will be done, but its service does not answer now. Look again in a moment.".to_owned(),
+            ))
+        }
+    }
+
+    fn directory_position(&self, log: &str) -> Position {
+        let log = LogName::new(log, None);
+        let seq = self.models.directory.progress().borrow().cursor.get(&log);
+        Position::at(log, seq)
+    }
+
+    /// The account behind an IBAN, with its holder's name.
+    pub(crate) fn payee(&self, iban: &Iban) -> Result<Option<(AccountRow, PersonName)>, ReadError> {
+        let Some(account) = self.models.directory.account_by_iban(iban)? else { return Ok(None) };
+        Ok(self.models.directory.customer(account.holder)?.map(|holder| (account, holder.name)))
+    }
+}
+
+impl From<AppendError> for crate::PayError {
+    fn from(error: AppendError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+fn new_command() -> CommandId {
+    CommandId::from_uuid(Uuid::now_v7())
+}
+
+fn customer_commands() -> LogName {
+    LogName::new("customer-commands", None)
+}
+
+fn account_commands() -> LogName {
+    LogName::new("account-commands", None)
+}
+
+/// The log that takes orders of a shard's accounts.
+pub(crate) fn payment_commands(shard: u16) -> LogName {
+    LogName::new("payment-commands", Some(shard))
+}

@@ -1,0 +1,86 @@
+//! The one edge where errors become GraphQL errors with a stable `extensions.code`, and causes stay
+//! inside. This module must never know what was asked.
+
+use async_graphql::{Error, ErrorExtensions as _};
+use projections::StoreError;
+use streams::AppendError;
+use uuid::Uuid;
+
+/// What a caller is told besides data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// No valid token, where one is needed.
+    Unauthenticated,
+    /// Not for this caller's role.
+    Forbidden(&'static str),
+    /// No such account, or not theirs.
+    UnknownAccount,
+    /// No such payment, or not theirs.
+    UnknownPayment,
+    /// An input that its type does not refuse, but the operation does.
+    BadInput(String),
+    /// Try again later; the message says whether something may have been stored.
+    Unavailable(String),
+    /// The read model did not come as far as was asked in time; try again.
+    StaleRead,
+    /// Ours; the id stands in the log.
+    Internal(Uuid),
+}
+
+impl Failure {
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::Forbidden(_) => "FORBIDDEN",
+            Self::UnknownAccount => "UNKNOWN_ACCOUNT",
+            Self::UnknownPayment => "UNKNOWN_PAYMENT",
+            Self::BadInput(_) => "BAD_USER_INPUT",
+            Self::Unavailable(_) => "UNAVAILABLE",
+            Self::StaleRead => "STALE_READ",
+            Self::Internal(_) => "INTERNAL",
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Unauthenticated => "Sign in first: send a bearer token.".to_owned(),
+            Self::Forbidden(why) => (*why).to_owned(),
+            Self::UnknownAccount => "There is no such account.".to_owned(),
+            Self::UnknownPayment => "There is no such payment.".to_owned(),
+            Self::BadInput(why) | Self::Unavailable(why) => why.clone(),
+            Self::StaleRead => "The state asked for with atLeast is not here yet. Try again in a moment.".to_owned(),
+            Self::Internal(id) => format!("Something went wrong here. It was logged as {id}."),
+        }
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.message()).extend_with(|_, extensions| extensions.set("code", failure.code()))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let id = Uuid::new_v4();
+        tracing::error!(%id, %error, "A read model could not be read");
+        Self::Internal(id)
+    }
+}
+
+/// Where an append was not acknowledged: what the caller may conclude.
+impl From<AppendError> for Failure {
+    fn from(error: AppendError) -> Self {
+        Self::Unavailable(
+            match error {
+                AppendError::Unknown(_) => {
+                    "No answer came from the log: this may have been stored or not. Repeat it with the same idempotency key to find out."
+                }
+                AppendError::Refused | AppendError::Unavailable(_) | AppendError::TooLarge(_) => {
+                    "Nothing was stored: the log cannot be written now. Try again in a moment."
+                }
+            }
+            .to_owned(),
+        )
+    }
+}

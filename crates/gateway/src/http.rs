@@ -1,0 +1,122 @@
+//! HTTP and websocket around the schema. This module must never know a field.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use async_graphql::{Data, http::ALL_WEBSOCKET_PROTOCOLS, http::GraphiQLSource};
+use async_graphql_axum::{GraphQLProtocol, GraphQLRequest, GraphQLResponse, GraphQLWebSocket};
+use axum::{
+    Json, Router,
+    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
+    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, limit::RequestBodyLimitLayer};
+
+use crate::{AuthError, BankSchema, Caller, Keys};
+
+/// Largest request body: a bulk of 1,000 payments with the longest texts.
+const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+/// Largest websocket message; subscriptions are short.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// Read buffer of a websocket: the library's 128 KiB each would fill the memory with idle ones.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// A websocket that says nothing for this long, pings included, is closed.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+#[derive(Clone)]
+struct Gateway {
+    schema: BankSchema,
+    keys: Arc<Keys>,
+}
+
+/// Serves the schema on `listener` until `stop` resolves and the requests under way are answered.
+///
+/// # Errors
+/// Where the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    schema: BankSchema,
+    keys: Keys,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let gateway = Gateway { schema, keys: Arc::new(keys) };
+    let routes = Router::new()
+        .route("/", get(playground))
+        .route("/graphql", get(websocket).post(graphql))
+        .route("/health/live", get(|| async { "ok" }))
+        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        .layer(CorsLayer::permissive())
+        .layer(CatchPanicLayer::new())
+        .with_state(gateway);
+    axum::serve(listener, routes).with_graceful_shutdown(stop).await
+}
+
+async fn playground() -> Html<String> {
+    Html(GraphiQLSource::build().endpoint("/graphql").subscription_endpoint("/graphql").title("Millrace").finish())
+}
+
+async fn graphql(State(gateway): State<Gateway>, headers: HeaderMap, request: GraphQLRequest) -> Response {
+    match caller(&gateway.keys, &headers) {
+        Ok(caller) => GraphQLResponse::from(gateway.schema.execute(request.into_inner().data(caller)).await).into_response(),
+        Err(error) => unauthenticated(error),
+    }
+}
+
+async fn websocket(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    protocol: Result<GraphQLProtocol, StatusCode>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let (Ok(upgrade), Ok(protocol)) = (upgrade, protocol) else {
+        let message = "Send queries as POST with JSON, or open a websocket with the subprotocol graphql-transport-ws.";
+        return (StatusCode::METHOD_NOT_ALLOWED, [("allow", "POST")], refusal(message, "BAD_REQUEST")).into_response();
+    };
+    let from_headers = match caller(&gateway.keys, &headers) {
+        Ok(caller) => caller,
+        Err(error) => return unauthenticated(error),
+    };
+    let keys = Arc::clone(&gateway.keys);
+    upgrade
+        .protocols(ALL_WEBSOCKET_PROTOCOLS)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_message_size(MAX_MESSAGE_BYTES)
+        .max_frame_size(MAX_MESSAGE_BYTES)
+        .on_upgrade(move |socket| {
+            GraphQLWebSocket::new(socket, gateway.schema, protocol)
+                .keepalive_timeout(KEEP_ALIVE)
+                .on_connection_init(move |payload| async move { sign_in(&keys, from_headers, &payload) })
+                .serve()
+        })
+}
+
+/// The token of a websocket comes in `connection_init`, under the name of the header or as `token`.
+fn sign_in(keys: &Keys, from_headers: Caller, payload: &serde_json::Value) -> async_graphql::Result<Data> {
+    let given = |name: &str| payload.get(name).and_then(serde_json::Value::as_str);
+    let authorization = given("authorization").or_else(|| given("Authorization")).map(str::to_owned);
+    let authorization = authorization.or_else(|| given("token").map(|token| format!("Bearer {token}")));
+    let caller = match authorization {
+        Some(value) => keys.caller(Some(&value)).map_err(|error| async_graphql::Error::new(error.to_string()))?,
+        None => from_headers,
+    };
+    let mut data = Data::default();
+    data.insert(caller);
+    Ok(data)
+}
+
+fn caller(keys: &Keys, headers: &HeaderMap) -> Result<Caller, AuthError> {
+    let value = headers.get(AUTHORIZATION).map(|value| value.to_str().map_err(|_| AuthError)).transpose()?;
+    keys.caller(value)
+}
+
+fn unauthenticated(error: AuthError) -> Response {
+    let message = format!("{error}: get a new one, or send none.");
+    (StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer")], refusal(&message, "UNAUTHENTICATED")).into_response()
+}
+
+fn refusal(message: &str, code: &str) -> Json<serde_json::Value> {
+    Json(json!({ "errors": [{ "message": message, "extensions": { "code": code } }] }))
+}

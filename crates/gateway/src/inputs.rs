@@ -1,0 +1,141 @@
+//! The contract's inputs, and what is wrong with one. This module must never know what an input does.
+
+use async_graphql::{Enum, ID, InputObject, SimpleObject};
+use domain::{IdempotencyKey, Money, MoneyError, Reference, TextError};
+
+use crate::scalars::{Currency, Decimal, Iban};
+
+/// What was wrong with an input: `path` names the field, `code` is stable, `message` is for people.
+#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
+pub(crate) struct UserError {
+    pub code: UserErrorCode,
+    pub path: Vec<String>,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum UserErrorCode {
+    InvalidName,
+    InvalidEmail,
+    EmailTaken,
+    InvalidAmount,
+    InvalidReference,
+    UnknownAccount,
+    UnknownPayment,
+    NotHeld,
+    CurrencyNotSupported,
+    IdempotencyKeyReused,
+    InvalidIdempotencyKey,
+    TooManyInputs,
+}
+
+impl UserError {
+    pub(crate) fn new(code: UserErrorCode, path: &[&str], message: impl Into<String>) -> Self {
+        Self { code, path: path.iter().map(|part| (*part).to_owned()).collect(), message: message.into() }
+    }
+
+    pub(crate) fn unknown_account(path: &[&str]) -> Self {
+        Self::new(UserErrorCode::UnknownAccount, path, "There is no such account.")
+    }
+
+    pub(crate) fn key_reused() -> Self {
+        let message = "This key was used before, with another input.";
+        Self::new(UserErrorCode::IdempotencyKeyReused, &["input", "idempotencyKey"], message)
+    }
+}
+
+#[derive(Debug, Clone, InputObject)]
+pub(crate) struct MoneyInput {
+    amount: Decimal,
+    currency: Currency,
+}
+
+impl MoneyInput {
+    pub(crate) fn money(&self, errors: &mut Vec<UserError>) -> Option<Money> {
+        let path = ["input", "amount", "amount"];
+        let parsed = Money::parse_positive(&self.amount.0, self.currency.0);
+        parsed.map_err(|error| errors.push(invalid_amount(&path, error))).ok()
+    }
+}
+
+pub(crate) fn invalid_amount(path: &[&str], error: MoneyError) -> UserError {
+    UserError::new(UserErrorCode::InvalidAmount, path, format!("The amount {error}."))
+}
+
+#[derive(Debug, Clone, InputObject)]
+pub(crate) struct RegisterCustomerInput {
+    pub name: String,
+    pub email: String,
+}
+
+#[derive(Debug, Clone, InputObject)]
+pub(crate) struct ChangeCustomerInput {
+    pub name: Option<String>,
+    pub email: Option<String>,
+}
+
+#[derive(Debug, Clone, InputObject)]
+pub(crate) struct OpenAccountInput {
+    pub currency: Currency,
+    /// Operators only: open it for this customer, with this overdraft.
+    pub customer_id: Option<ID>,
+    pub overdraft_limit: Option<Decimal>,
+}
+
+#[derive(Debug, Clone, InputObject)]
+pub(crate) struct InitiatePaymentInput {
+    pub debtor_account_id: ID,
+    pub creditor_iban: Iban,
+    pub amount: MoneyInput,
+    /// At most 140 characters.
+    pub reference: Option<String>,
+    /// Chosen by the client, at most 64 printable ASCII characters, unique per customer, for ever. The same key with the same input is the same payment, and answers as it did; with another input it is refused.
+    pub idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Clone, InputObject)]
+pub(crate) struct DepositInput {
+    pub account_id: ID,
+    pub amount: MoneyInput,
+    pub reference: Option<String>,
+    pub idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum ReviewDecision {
+    Release,
+    Decline,
+}
+
+#[derive(Debug, Clone, InputObject)]
+pub(crate) struct ReviewPaymentInput {
+    pub payment_id: ID,
+    pub decision: ReviewDecision,
+    pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, InputObject)]
+pub(crate) struct SetAccountStatusInput {
+    pub account_id: ID,
+    pub status: crate::account::AccountStatus,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum PaymentWait {
+    Accepted,
+    Final,
+}
+
+/// A reference, where one is given and good.
+pub(crate) fn reference(field: &str, text: Option<&str>, errors: &mut Vec<UserError>) -> Option<Reference> {
+    let invalid = |error: TextError| UserError::new(UserErrorCode::InvalidReference, &["input", field], format!("The {field} {error}."));
+    text.and_then(|text| Reference::parse(text).map_err(|error| errors.push(invalid(error))).ok())
+}
+
+/// An idempotency key, where one is given and good.
+pub(crate) fn idempotency_key(text: Option<&str>, errors: &mut Vec<UserError>) -> Option<IdempotencyKey> {
+    let invalid = |error: TextError| {
+        UserError::new(UserErrorCode::InvalidIdempotencyKey, &["input", "idempotencyKey"], format!("The idempotency key {error}."))
+    };
+    text.and_then(|text| IdempotencyKey::parse(text).map_err(|error| errors.push(invalid(error))).ok())
+}

@@ -1,0 +1,137 @@
+//! The read models that a gateway serves from: its process folds them. This module must never know
+//! GraphQL.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use domain::{AccountId, PaymentId, Shard};
+use projections::{Directory, Overview, PaymentHistory, PaymentRow, Position, Projection, ReadModel, StoreError};
+use streams::{Broker, Cursor, Fault, LogName, Topology};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long a read with `atLeast` waits for its model: longer than any batch takes, shorter than
+/// clients' usual timeouts.
+pub(crate) const READ_WAIT: Duration = Duration::from_secs(5);
+
+/// All read models of all shards.
+#[derive(Debug)]
+pub struct Models {
+    /// Customers, accounts and IBANs.
+    pub directory: Arc<ReadModel<Directory>>,
+    overviews: Vec<Arc<ReadModel<Overview>>>,
+    histories: Vec<Arc<ReadModel<PaymentHistory>>>,
+}
+
+impl Models {
+    /// Opens or makes the files in `folder`.
+    ///
+    /// # Errors
+    /// [`Fault::Store`].
+    pub fn open(folder: &Path, shards: u16) -> Result<Self, Fault> {
+        let directory = Arc::new(ReadModel::open(folder, None, Directory::default())?);
+        let overview = |shard| ReadModel::open(folder, Some(shard), Overview::default()).map(Arc::new);
+        let history = |shard| ReadModel::open(folder, Some(shard), PaymentHistory::default()).map(Arc::new);
+        let overviews = (0..shards).map(overview).collect::<Result<_, _>>()?;
+        let histories = (0..shards).map(history).collect::<Result<_, _>>()?;
+        Ok(Self { directory, overviews, histories })
+    }
+
+    /// Starts to fold; each model halts on its own if it must.
+    pub fn run(&self, broker: &Broker, topology: &Arc<Topology>, tasks: &TaskTracker, stop: &CancellationToken) {
+        start(&self.directory, broker, topology, tasks, stop);
+        self.overviews.iter().for_each(|model| start(model, broker, topology, tasks, stop));
+        self.histories.iter().for_each(|model| start(model, broker, topology, tasks, stop));
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.overviews.len()).unwrap_or(u16::MAX)
+    }
+
+    /// The overview that has `account`.
+    #[must_use]
+    pub fn overview(&self, account: AccountId) -> &ReadModel<Overview> {
+        &self.overviews[usize::from(Shard::of(account, self.shards()).0)]
+    }
+
+    /// The payments of a shard.
+    #[must_use]
+    pub fn history(&self, shard: Shard) -> &ReadModel<PaymentHistory> {
+        &self.histories[usize::from(shard.0)]
+    }
+
+    /// The payments of every shard.
+    pub(crate) fn histories(&self) -> impl Iterator<Item = &Arc<ReadModel<PaymentHistory>>> {
+        self.histories.iter()
+    }
+
+    /// A payment, and the shard it lives on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn payment(&self, id: PaymentId) -> Result<Option<(Shard, PaymentRow)>, StoreError> {
+        for (shard, model) in (0..).zip(&self.histories) {
+            if let Some(row) = model.payment(id)? {
+                return Ok(Some((Shard(shard), row)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How far every model has folded: its name, shard, and progress.
+    pub(crate) fn progress(&self) -> Vec<(&'static str, Option<u16>, projections::Progress)> {
+        let mut all = vec![(Directory::READER, None, self.directory.progress().borrow().clone())];
+        all.extend(self.overviews.iter().map(|model| (Overview::READER, model.shard(), model.progress().borrow().clone())));
+        all.extend(self.histories.iter().map(|model| (PaymentHistory::READER, model.shard(), model.progress().borrow().clone())));
+        all
+    }
+
+    /// How far the directory had come: what a gateway knew when it took a command.
+    #[must_use]
+    pub fn seen(&self) -> Cursor {
+        let progress = self.directory.progress();
+        progress.borrow().marks.iter().map(|(log, mark)| (log.clone(), mark.seq)).collect()
+    }
+
+    /// Waits, bounded, until every model shows all of `position` that concerns it; says whether.
+    pub(crate) async fn reach(&self, position: &Position) -> bool {
+        let all = async {
+            wait_for(&self.directory, |cursor| position.is_reached_unsharded(cursor)).await;
+            for (shard, (overview, history)) in (0..).zip(self.overviews.iter().zip(&self.histories)) {
+                wait_for(overview, |cursor| position.is_reached_on(shard, cursor)).await;
+                wait_for(history, |cursor| position.is_reached_on(shard, cursor)).await;
+            }
+        };
+        tokio::time::timeout(READ_WAIT, all).await.is_ok()
+    }
+
+    /// Waits, bounded, until the directory rests on record `seq` of `log`; says whether.
+    pub(crate) async fn directory_reaches(&self, log: &LogName, seq: u64, wait: Duration) -> bool {
+        tokio::time::timeout(wait, wait_for(&self.directory, |cursor| cursor.get(log) >= seq)).await.is_ok()
+    }
+
+    /// Waits, bounded, until the payments of `shard` rest on record `seq` of `log`; says whether.
+    pub(crate) async fn history_reaches(&self, shard: Shard, log: &LogName, seq: u64, wait: Duration) -> bool {
+        tokio::time::timeout(wait, wait_for(self.history(shard), |cursor| cursor.get(log) >= seq)).await.is_ok()
+    }
+}
+
+async fn wait_for<P: Projection>(model: &ReadModel<P>, reached: impl Fn(&Cursor) -> bool) {
+    // The sender lives in the model, so the wait ends by being reached or by its caller's timeout.
+    let _ = model.progress().wait_for(|progress| reached(&progress.cursor)).await;
+}
+
+fn start<P: Projection>(
+    model: &Arc<ReadModel<P>>,
+    broker: &Broker,
+    topology: &Arc<Topology>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let (model, broker, topology, stop) = (Arc::clone(model), broker.clone(), Arc::clone(topology), stop.clone());
+    tasks.spawn(async move {
+        if let Err(fault) = model.run(&broker, &topology, stop).await {
+            tracing::error!(model = P::READER, shard = model.shard(), %fault, "A read model has halted; the others go on");
+        }
+    });
+}

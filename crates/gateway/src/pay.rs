@@ -1,0 +1,174 @@
+//! Accepting payments: store durably, answer at once, and recognise a repeat by its id.
+//! This module must never know GraphQL types, nor decide whether a payment may be made.
+
+use std::time::Duration;
+
+use domain::{Debtor, IdempotencyKey, Initiator, Money, PaymentId, PaymentOrder, Reference, Review, Shard, payments::PaymentCommand};
+use projections::{PaymentRow, PaymentStatus};
+use streams::LogName;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{
+    Bank,
+    bank::payment_commands,
+    errors::Failure,
+    recent::{Claim, Outcome},
+};
+
+/// How long an answer with `waitFor: FINAL` waits; the contract's number.
+const FINAL_WAIT: Duration = Duration::from_secs(10);
+/// How long a payment with a key waits for the own read model to say who was first with the key.
+/// It is there within a millisecond, unless it is being rebuilt; accepting must not wait for that.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// A payment that stands in its command log.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The payment as it was accepted.
+    pub row: PaymentRow,
+    /// Where it lives.
+    pub shard: Shard,
+}
+
+/// Why a payment was not accepted.
+#[derive(Debug)]
+pub enum PayError {
+    /// Its idempotency key was used with another input.
+    KeyReused,
+    /// Not now; see inside what may have been stored.
+    Failed(Failed),
+}
+
+/// A failure on the way.
+#[derive(Debug)]
+pub struct Failed(pub(crate) Failure);
+
+impl<T: Into<Failure>> From<T> for Failed {
+    fn from(failure: T) -> Self {
+        Self(failure.into())
+    }
+}
+
+impl From<projections::StoreError> for PayError {
+    fn from(error: projections::StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Bank {
+    /// An order that was just asked for.
+    pub(crate) fn order(
+        by: Initiator,
+        debtor: Debtor,
+        creditor: domain::Iban,
+        amount: Money,
+        reference: Option<Reference>,
+        key: Option<&IdempotencyKey>,
+    ) -> PaymentOrder {
+        let id = key.map_or_else(|| PaymentId::from_uuid(Uuid::now_v7()), |key| PaymentId::keyed(by.key_namespace(), key));
+        PaymentOrder { id, by, debtor, creditor, amount, reference, at: streams::now() }
+    }
+
+    /// Stores an order durably, or finds that it was stored before.
+    pub(crate) async fn accept(&self, order: PaymentOrder, keyed: bool) -> Result<Accepted, PayError> {
+        if !keyed {
+            let shard = order.debtor.shard(self.topology.shards);
+            let seq = self.append_order(shard, order.clone()).await?;
+            return Ok(accepted(shard, order, seq));
+        }
+        if let Some(before) = self.accepted_before(&order)? {
+            return before;
+        }
+        match self.recent.claim(&order) {
+            Claim::First(tell) => {
+                let shard = order.debtor.shard(self.topology.shards);
+                let outcome = self.append_order(shard, order.clone()).await;
+                if outcome.is_err() {
+                    self.recent.forget(order.id);
+                }
+                tell.send_replace(Some(outcome.clone()));
+                self.first_with_key(accepted(shard, order, outcome?)).await
+            }
+            Claim::Joined(first, _) if !first.same_input(&order) => Err(PayError::KeyReused),
+            Claim::Joined(first, outcome) => {
+                let shard = first.debtor.shard(self.topology.shards);
+                let seq = joined(outcome).await?;
+                self.first_with_key(accepted(shard, (*first).clone(), seq)).await
+            }
+        }
+    }
+
+    async fn append_order(&self, shard: Shard, order: PaymentOrder) -> Result<u64, streams::AppendError> {
+        self.payments[usize::from(shard.0)].append(PaymentCommand::Initiated(order)).await
+    }
+
+    /// What is known of an id, if anything is.
+    fn accepted_before(&self, order: &PaymentOrder) -> Result<Option<Result<Accepted, PayError>>, projections::StoreError> {
+        let Some((shard, row)) = self.models.payment(order.id)? else { return Ok(None) };
+        Ok(Some(if row.order.same_input(order) { Ok(accepted(shard, row.order, row.accepted_seq)) } else { Err(PayError::KeyReused) }))
+    }
+
+    /// The log decides who was first with a key, should another gateway have taken it at the same moment.
+    async fn first_with_key(&self, mine: Accepted) -> Result<Accepted, PayError> {
+        let log = payment_commands(mine.shard.0);
+        if !self.models.history_reaches(mine.shard, &log, mine.row.accepted_seq, FIRST_WAIT).await {
+            return Ok(mine);
+        }
+        match self.accepted_before(&mine.row.order)? {
+            Some(first) => first,
+            None => Ok(mine),
+        }
+    }
+
+    /// Waits until a payment is final or held, or ten seconds are over; answers with what it is then.
+    pub(crate) async fn settled(&self, accepted: Accepted, since: Instant) -> Result<PaymentRow, Failure> {
+        let is_settled = |row: &PaymentRow| row.is_settled();
+        let row = self.wait_until(accepted.shard, accepted.row.order.id, since + FINAL_WAIT, is_settled).await?;
+        Ok(row.unwrap_or(accepted.row))
+    }
+
+    async fn wait_until(
+        &self,
+        shard: Shard,
+        id: PaymentId,
+        deadline: Instant,
+        done: impl Fn(&PaymentRow) -> bool,
+    ) -> Result<Option<PaymentRow>, Failure> {
+        let model = self.models.history(shard);
+        let mut watch = model.watch(id);
+        loop {
+            let row = model.payment(id)?;
+            if row.as_ref().is_some_and(&done) || tokio::time::timeout_at(deadline, watch.changed()).await.is_err() {
+                return Ok(row);
+            }
+        }
+    }
+
+    /// Stores a review of a held payment and waits until it has had its effect; none, where another
+    /// review, or nothing at all, took effect first.
+    pub(crate) async fn review(&self, shard: Shard, review: Review) -> Result<Option<PaymentRow>, Failure> {
+        let (id, command) = (review.payment, review.command);
+        self.payments[usize::from(shard.0)].append(PaymentCommand::Reviewed(review)).await?;
+        let reviewed = |row: &PaymentRow| row.status() != PaymentStatus::Held;
+        let row = self.wait_until(shard, id, Instant::now() + FINAL_WAIT, reviewed).await?;
+        match row {
+            Some(row) if row.review == Some(command) => Ok(Some(row)),
+            Some(row) if row.status() == PaymentStatus::Held => {
+                Err(Failure::Unavailable("The review is stored and will be done, but fraud detection does not answer now.".to_owned()))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+}
+
+fn accepted(shard: Shard, order: PaymentOrder, seq: u64) -> Accepted {
+    let log: LogName = payment_commands(shard.0);
+    Accepted { row: PaymentRow::accepted(order, log, seq), shard }
+}
+
+async fn joined(mut outcome: Outcome) -> Result<u64, streams::AppendError> {
+    let gone = || streams::AppendError::Unknown("the first request with this key went away".to_owned());
+    let outcome = outcome.wait_for(Option::is_some).await.map_err(|_| gone())?;
+    outcome.clone().unwrap_or_else(|| Err(gone()))
+}

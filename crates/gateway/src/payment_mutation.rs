@@ -1,0 +1,181 @@
+//! Mutations of payments. This module must never decide; it stores orders and tells what became of them.
+
+use async_graphql::{Context, Object, Result, SimpleObject};
+use domain::{AccountId, CommandId, CustomerId, Debtor, IdempotencyKey, Initiator, PaymentId, PaymentOrder, Review, Shard};
+use futures_util::future::join_all;
+use projections::PaymentStatus;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{
+    Bank, PayError,
+    errors::Failure,
+    inputs::{
+        DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, UserError, UserErrorCode, idempotency_key,
+        reference,
+    },
+    payment::Payment,
+    scalars::Position,
+    schema::{bank, customer, operator},
+};
+
+/// Most payments of one bulk call; the contract's number.
+const MAX_BULK: usize = 1_000;
+
+#[derive(SimpleObject, Default)]
+pub(crate) struct InitiatePaymentPayload {
+    payment: Option<Payment>,
+    position: Option<Position>,
+    errors: Vec<UserError>,
+}
+
+impl InitiatePaymentPayload {
+    fn refused(errors: Vec<UserError>) -> Self {
+        Self { errors, ..Self::default() }
+    }
+
+    fn of(row: projections::PaymentRow) -> Self {
+        Self { position: Some(Position(row.position())), payment: Some(Payment { row }), errors: Vec::new() }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct PaymentMutation;
+
+#[Object]
+impl PaymentMutation {
+    /// Stores a payment durably and answers at once, with ACCEPTED; with waitFor FINAL, once it is final or HELD, or after 10 s with the status it has by then.
+    async fn initiate_payment(
+        &self,
+        ctx: &Context<'_>,
+        input: InitiatePaymentInput,
+        #[graphql(default_with = "Some(PaymentWait::Accepted)")] wait_for: Option<PaymentWait>,
+    ) -> Result<InitiatePaymentPayload> {
+        let customer = customer(ctx)?;
+        let since = Instant::now();
+        match order(bank(ctx), customer, &input)? {
+            Ok((order, key)) => store(bank(ctx), order, key.is_some(), wait_for, since).await,
+            Err(errors) => Ok(InitiatePaymentPayload::refused(errors)),
+        }
+    }
+
+    /// Up to 1,000 payments in one call, each accepted or refused on its own; results in the order of the input.
+    async fn initiate_payments(&self, ctx: &Context<'_>, inputs: Vec<InitiatePaymentInput>) -> Result<Vec<InitiatePaymentPayload>> {
+        let customer = customer(ctx)?;
+        let since = Instant::now();
+        if inputs.len() > MAX_BULK {
+            let message = format!("One call takes at most {MAX_BULK} payments.");
+            return Ok(vec![InitiatePaymentPayload::refused(vec![UserError::new(UserErrorCode::TooManyInputs, &["inputs"], message)])]);
+        }
+        let bank = bank(ctx);
+        let each = |input| async move {
+            match order(bank, customer, &input)? {
+                Ok((order, key)) => store(bank, order, key.is_some(), None, since).await,
+                Err(errors) => Ok(InitiatePaymentPayload::refused(errors)),
+            }
+        };
+        join_all(inputs.into_iter().map(each)).await.into_iter().collect()
+    }
+
+    /// Operators: credit an account from the bank's own settlement account.
+    async fn deposit(&self, ctx: &Context<'_>, input: DepositInput) -> Result<InitiatePaymentPayload> {
+        operator(ctx)?;
+        let bank = bank(ctx);
+        match deposit_order(bank, &input)? {
+            Ok((order, key)) => store(bank, order, key.is_some(), None, Instant::now()).await,
+            Err(errors) => Ok(InitiatePaymentPayload::refused(errors)),
+        }
+    }
+
+    /// Operators: release or decline a held payment.
+    async fn review_payment(&self, ctx: &Context<'_>, input: ReviewPaymentInput) -> Result<InitiatePaymentPayload> {
+        operator(ctx)?;
+        let path = ["input", "paymentId"];
+        let unknown = || UserError::new(UserErrorCode::UnknownPayment, &path, "There is no such payment.");
+        let not_held = || UserError::new(UserErrorCode::NotHeld, &path, "The payment does not wait for a review.");
+        let mut errors = Vec::new();
+        let note = reference("note", input.note.as_deref(), &mut errors);
+        let Ok(id) = input.payment_id.parse::<PaymentId>() else { return Ok(InitiatePaymentPayload::refused(vec![unknown()])) };
+        let (shard, row) = match bank(ctx).models.payment(id).map_err(Failure::from)? {
+            None => return Ok(InitiatePaymentPayload::refused(vec![unknown()])),
+            Some((_, row)) if row.status() != PaymentStatus::Held => return Ok(InitiatePaymentPayload::refused(vec![not_held()])),
+            Some(_) if !errors.is_empty() => return Ok(InitiatePaymentPayload::refused(errors)),
+            Some(found) => found,
+        };
+        let command = CommandId::from_uuid(Uuid::now_v7());
+        let decision = match input.decision {
+            ReviewDecision::Release => domain::ReviewDecision::Release,
+            ReviewDecision::Decline => domain::ReviewDecision::Decline,
+        };
+        let review = Review { command, payment: row.order.id, decision, note, at: streams::now() };
+        Ok(match bank(ctx).review(shard, review).await? {
+            Some(row) => InitiatePaymentPayload::of(row),
+            None => InitiatePaymentPayload::refused(vec![not_held()]),
+        })
+    }
+}
+
+type Checked = std::result::Result<(PaymentOrder, Option<IdempotencyKey>), Vec<UserError>>;
+
+/// The order of a customer; what is wrong with it, where something is.
+fn order(bank: &Bank, customer: CustomerId, input: &InitiatePaymentInput) -> Result<Checked, Failure> {
+    let mut errors = Vec::new();
+    let debtor = match input.debtor_account_id.parse::<AccountId>() {
+        Ok(id) => bank.models.directory.account(id)?.filter(|account| account.holder == customer).map(|account| account.id),
+        Err(domain::IdError) => None,
+    };
+    if debtor.is_none() {
+        errors.push(UserError::unknown_account(&["input", "debtorAccountId"]));
+    }
+    let amount = input.amount.money(&mut errors);
+    let reference = reference("reference", input.reference.as_deref(), &mut errors);
+    let key = idempotency_key(input.idempotency_key.as_deref(), &mut errors);
+    Ok(match (debtor, amount) {
+        (Some(debtor), Some(amount)) if errors.is_empty() => {
+            let by = Initiator::Customer(customer);
+            Ok((Bank::order(by, Debtor::Account(debtor), input.creditor_iban.0, amount, reference, key.as_ref()), key))
+        }
+        (_, _) => Err(errors),
+    })
+}
+
+/// The order of a deposit, from the settlement account on the shard of the account.
+fn deposit_order(bank: &Bank, input: &DepositInput) -> Result<Checked, Failure> {
+    let mut errors = Vec::new();
+    let account = match input.account_id.parse::<AccountId>() {
+        Ok(id) => bank.models.directory.account(id)?,
+        Err(domain::IdError) => None,
+    };
+    if account.is_none() {
+        errors.push(UserError::unknown_account(&["input", "accountId"]));
+    }
+    let amount = input.amount.money(&mut errors);
+    let reference = reference("reference", input.reference.as_deref(), &mut errors);
+    let key = idempotency_key(input.idempotency_key.as_deref(), &mut errors);
+    Ok(match (account, amount) {
+        (Some(account), Some(amount)) if errors.is_empty() => {
+            let debtor = Debtor::Settlement(Shard::of(account.id, bank.models.shards()));
+            Ok((Bank::order(Initiator::Bank, debtor, account.iban, amount, reference, key.as_ref()), key))
+        }
+        (_, _) => Err(errors),
+    })
+}
+
+async fn store(
+    bank: &Bank,
+    order: PaymentOrder,
+    keyed: bool,
+    wait_for: Option<PaymentWait>,
+    since: Instant,
+) -> Result<InitiatePaymentPayload> {
+    let accepted = match bank.accept(order, keyed).await {
+        Ok(accepted) => accepted,
+        Err(PayError::KeyReused) => return Ok(InitiatePaymentPayload::refused(vec![UserError::key_reused()])),
+        Err(PayError::Failed(failed)) => return Err(failed.0.into()),
+    };
+    let row = match wait_for {
+        Some(PaymentWait::Final) => bank.settled(accepted, since).await?,
+        Some(PaymentWait::Accepted) | None => accepted.row,
+    };
+    Ok(InitiatePaymentPayload::of(row))
+}

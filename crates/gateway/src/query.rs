@@ -1,0 +1,120 @@
+//! Queries. This module must never wait for a service, only, where asked, for its own read models.
+
+use async_graphql::{Context, ID, Interface, Object, Result};
+use domain::{AccountId, CustomerId, PaymentId, TransactionId};
+
+use crate::{
+    Bank, Caller, ReadError,
+    account::Account,
+    customer::{Customer, Payee},
+    errors::Failure,
+    payment::Payment,
+    scalars::{Iban, Position},
+    schema::{Page, bank, caller, decode_cursor, encode_cursor, operator, page, page_size},
+    system::System,
+    transaction::Transaction,
+};
+
+/// IDs are typed and prefixed: `cus_…`, `acc_…`, `txn_…`, `pay_…`.
+#[derive(Interface)]
+#[graphql(field(name = "id", ty = "ID"))]
+pub(crate) enum Node {
+    Customer(Customer),
+    Account(Account),
+    Transaction(Transaction),
+    Payment(Payment),
+}
+
+impl Node {
+    fn find(bank: &Bank, caller: Caller, id: &str) -> Result<Option<Self>, ReadError> {
+        if let Ok(id) = id.parse::<CustomerId>() {
+            let visible = caller == Caller::Operator || caller == Caller::Customer(id);
+            return Ok(if visible { Customer::find(bank, id)?.map(Self::Customer) } else { None });
+        }
+        if let Ok(id) = id.parse::<AccountId>() {
+            return Ok(Account::find(bank, caller, id)?.map(Self::Account));
+        }
+        if let Ok(id) = id.parse::<PaymentId>() {
+            return Ok(Payment::find(bank, caller, id)?.map(Self::Payment));
+        }
+        let Ok(TransactionId { account, version }) = id.parse() else { return Ok(None) };
+        let Some(account) = Account::find(bank, caller, account)? else { return Ok(None) };
+        let entry = bank.models.overview(account.row.id).entries_down(account.row.id, version, 1)?.pop();
+        Ok(entry.filter(|entry| entry.version == version).map(|entry| Self::Transaction(Transaction { account: account.row, entry })))
+    }
+}
+
+/// What can be asked.
+pub struct Query;
+
+#[Object]
+impl Query {
+    /// Resolves any id the caller may see; null for one that does not exist or is not theirs.
+    async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
+        Ok(Node::find(bank(ctx), caller(ctx), &id).map_err(Failure::from)?)
+    }
+
+    /// The signed-in customer; null for an operator or an anonymous caller.
+    async fn viewer(&self, ctx: &Context<'_>, at_least: Option<Position>) -> Result<Option<Customer>> {
+        let Caller::Customer(id) = caller(ctx) else { return Ok(None) };
+        let bank = bank(ctx);
+        bank.reach(at_least.as_ref().map(|position| &position.0)).await?;
+        Ok(Customer::find(bank, id).map_err(Failure::from)?)
+    }
+
+    /// An account of the caller (any account for an operator).
+    async fn account(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Result<Option<Account>> {
+        let bank = bank(ctx);
+        bank.reach(at_least.as_ref().map(|position| &position.0)).await?;
+        let Ok(id) = id.parse() else { return Ok(None) };
+        Ok(Account::find(bank, caller(ctx), id).map_err(Failure::from)?)
+    }
+
+    /// A payment that debits or credits an account of the caller.
+    async fn payment(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Result<Option<Payment>> {
+        let bank = bank(ctx);
+        bank.reach(at_least.as_ref().map(|position| &position.0)).await?;
+        let Ok(id) = id.parse() else { return Ok(None) };
+        Ok(Payment::find(bank, caller(ctx), id).map_err(Failure::from)?)
+    }
+
+    /// Who would be paid: the holder's name and currency behind an IBAN held at this bank, before paying it.
+    async fn payee(&self, ctx: &Context<'_>, iban: Iban) -> Result<Option<Payee>> {
+        match caller(ctx) {
+            Caller::Anonymous => Ok(None),
+            Caller::Customer(_) | Caller::Operator => Ok(Payee::find(bank(ctx), iban.0).map_err(Failure::from)?),
+        }
+    }
+
+    /// Operators: payments held for review, oldest first.
+    async fn held_payments(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default = 20)] first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Page<Payment>> {
+        operator(ctx)?;
+        let size = page_size(first)?;
+        // One number a shard: how far its held payments were seen.
+        let mut seen = after.as_deref().map(decode_cursor).transpose()?.unwrap_or_default();
+        seen.resize(usize::from(bank(ctx).models.shards()), 0);
+        let mut rows = Vec::new();
+        for (shard, model) in bank(ctx).models.histories().enumerate() {
+            let held = model.held(seen[shard], size + 1).map_err(Failure::from)?;
+            rows.extend(held.into_iter().map(|row| (shard, row)));
+        }
+        rows.sort_by_key(|(_, row)| row.order.at);
+        rows.truncate(size + 1);
+        let with_cursor = rows.into_iter().map(|(shard, row)| {
+            seen[shard] = seen[shard].max(row.number);
+            (encode_cursor(&seen), Payment { row })
+        });
+        Ok(page(with_cursor.collect(), size, after.is_none()))
+    }
+
+    /// Operators: every log and read model with its length, position and lag.
+    async fn system(&self, ctx: &Context<'_>) -> Result<System> {
+        operator(ctx)?;
+        Ok(System::look(bank(ctx)).await?)
+    }
+}

@@ -1,0 +1,95 @@
+//! The contract's scalars. This module must never know fields.
+
+use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use domain::Timestamp;
+
+/// Longest decimal that is taken up; whether it is an amount is said by the field that it came in.
+const MAX_DECIMAL_BYTES: usize = 64;
+
+/// An instant in UTC, RFC 3339 with microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DateTime(pub Timestamp);
+
+/// International Bank Account Number, ISO 13616: electronic form, no spaces, check digits verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Iban(pub domain::Iban);
+
+/// ISO 4217 alphabetic code of a currency in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Currency(pub domain::Currency);
+
+/// A decimal number as a string, never a float. An amount has at most the currency's minor-unit places on input, exactly those on output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decimal(pub String);
+
+/// Opaque token of how far the logs had come. Pass it as `atLeast` to read at least as new a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Position(pub projections::Position);
+
+fn text<T: ScalarType + async_graphql::InputType>(value: Value) -> Result<String, InputValueError<T>> {
+    match value {
+        Value::String(text) => Ok(text),
+        other => Err(InputValueError::expected_type(other)),
+    }
+}
+
+fn refused<T: async_graphql::InputType>(why: impl std::fmt::Display) -> InputValueError<T> {
+    InputValueError::custom(why)
+}
+
+#[Scalar]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let instant: jiff::Timestamp = text(value)?.parse().map_err(refused)?;
+        Ok(Self(instant.into()))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}
+
+#[Scalar]
+impl ScalarType for Iban {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        domain::Iban::parse(&text(value)?).map(Self).map_err(refused)
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}
+
+#[Scalar]
+impl ScalarType for Currency {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        domain::Currency::parse(&text(value)?).map(Self).map_err(refused)
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.code().to_owned())
+    }
+}
+
+#[Scalar]
+impl ScalarType for Decimal {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let decimal = text(value)?;
+        if decimal.len() > MAX_DECIMAL_BYTES { Err(refused("too long for a decimal number")) } else { Ok(Self(decimal)) }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.clone())
+    }
+}
+
+#[Scalar]
+impl ScalarType for Position {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        text(value)?.parse().map(Self).map_err(refused)
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}

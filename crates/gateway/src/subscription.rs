@@ -1,0 +1,170 @@
+//! Subscriptions: a hint that something changed, then a read of what is newer than what was sent.
+//! So nothing is buffered for a subscriber, a slow one skips or catches up, and resuming is the same
+//! read. This module must never hold data for a subscriber.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use async_graphql::{Context, ID, Result, Subscription};
+use domain::{AccountId, PaymentId};
+use futures_util::{Stream, stream::unfold};
+use projections::{AccountRow, BalanceRow, EntryRow, PaymentRow, Watch};
+
+use crate::{
+    Bank,
+    account::{Account, Balance},
+    errors::Failure,
+    payment::Payment,
+    schema::{bank, caller},
+    transaction::Transaction,
+};
+
+/// Entries read at once while a subscriber catches up.
+const CATCH_UP_ENTRIES: usize = 256;
+
+/// What can be watched.
+pub struct Subscription;
+
+#[Subscription]
+impl Subscription {
+    /// The balance now, then after every change; under load, intermediate values may be skipped, the newest never. With afterVersion, starts at the first newer one.
+    async fn balance_changed(
+        &self,
+        ctx: &Context<'_>,
+        account_id: ID,
+        after_version: Option<i32>,
+    ) -> Result<impl Stream<Item = Result<Balance>> + use<>> {
+        let account = visible(ctx, &account_id)?;
+        let bank = Arc::clone(bank(ctx));
+        let watch = bank.models.overview(account.id).watch(account.id);
+        let after = after_version.map(version);
+        Ok(unfold(Balances { bank, account, watch, sent: None, after }, |mut balances| async move {
+            let next = balances.next().await.map_err(Into::into);
+            Some((next, balances))
+        }))
+    }
+
+    /// Every transaction booked after the given version (after now, without it), each exactly once, in order, without gaps, across reconnects that resume with the last version seen.
+    async fn transaction_booked(
+        &self,
+        ctx: &Context<'_>,
+        account_id: ID,
+        after_version: Option<i32>,
+    ) -> Result<impl Stream<Item = Result<Transaction>> + use<>> {
+        let account = visible(ctx, &account_id)?;
+        let bank = Arc::clone(bank(ctx));
+        let model = bank.models.overview(account.id);
+        let watch = model.watch(account.id);
+        let sent = match after_version {
+            Some(after) => version(after),
+            None => model.balance(account.id).map_err(Failure::from)?.version,
+        };
+        Ok(unfold(Entries { bank, account, watch, sent, read: VecDeque::new() }, |mut entries| async move {
+            let next = entries.next().await.map_err(Into::into);
+            Some((next, entries))
+        }))
+    }
+
+    /// The payment now, then at every status it reaches; completes after a final one.
+    async fn payment_changed(&self, ctx: &Context<'_>, id: ID) -> Result<impl Stream<Item = Result<Payment>> + use<>> {
+        let bank = Arc::clone(bank(ctx));
+        let id: PaymentId = id.parse().map_err(|_| Failure::UnknownPayment)?;
+        Payment::find(&bank, caller(ctx), id).map_err(Failure::from)?.ok_or(Failure::UnknownPayment)?;
+        let (shard, _) = bank.models.payment(id).map_err(Failure::from)?.ok_or(Failure::UnknownPayment)?;
+        let watch = bank.models.history(shard).watch(id);
+        Ok(unfold(Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new() }, |mut payments| async move {
+            let next = payments.next().await.transpose()?.map(|row| Payment { row }).map_err(Into::into);
+            Some((next, payments))
+        }))
+    }
+}
+
+/// An account that the caller may see.
+fn visible(ctx: &Context<'_>, id: &ID) -> Result<AccountRow, Failure> {
+    let id: AccountId = id.parse().map_err(|_| Failure::UnknownAccount)?;
+    Account::find(bank(ctx), caller(ctx), id)?.map(|account| account.row).ok_or(Failure::UnknownAccount)
+}
+
+fn version(version: i32) -> u64 {
+    u64::try_from(version).unwrap_or(0)
+}
+
+struct Balances {
+    bank: Arc<Bank>,
+    account: AccountRow,
+    watch: Watch<AccountId>,
+    sent: Option<BalanceRow>,
+    after: Option<u64>,
+}
+
+impl Balances {
+    async fn next(&mut self) -> Result<Balance, Failure> {
+        loop {
+            let row = self.bank.models.overview(self.account.id).balance(self.account.id)?;
+            let is_new = match &self.sent {
+                Some(sent) => (row.version, row.pending_minor) != (sent.version, sent.pending_minor),
+                None => self.after.is_none_or(|after| row.version > after),
+            };
+            if is_new {
+                self.sent = Some(row);
+                return Ok(Balance::new(&self.account, &row));
+            }
+            self.watch.changed().await;
+        }
+    }
+}
+
+struct Entries {
+    bank: Arc<Bank>,
+    account: AccountRow,
+    watch: Watch<AccountId>,
+    sent: u64,
+    read: VecDeque<EntryRow>,
+}
+
+impl Entries {
+    async fn next(&mut self) -> Result<Transaction, Failure> {
+        loop {
+            if let Some(entry) = self.read.pop_front() {
+                self.sent = entry.version;
+                return Ok(Transaction { account: self.account.clone(), entry });
+            }
+            self.read = self.bank.models.overview(self.account.id).entries_up(self.account.id, self.sent, CATCH_UP_ENTRIES)?.into();
+            if self.read.is_empty() {
+                self.watch.changed().await;
+            }
+        }
+    }
+}
+
+struct Payments {
+    bank: Arc<Bank>,
+    shard: domain::Shard,
+    id: PaymentId,
+    watch: Watch<PaymentId>,
+    /// How many of its statuses were sent.
+    sent: usize,
+    read: VecDeque<PaymentRow>,
+}
+
+impl Payments {
+    async fn next(&mut self) -> Result<Option<PaymentRow>, Failure> {
+        loop {
+            if let Some(row) = self.read.pop_front() {
+                return Ok(Some(row));
+            }
+            let row = self.bank.models.history(self.shard).payment(self.id)?.ok_or(Failure::UnknownPayment)?;
+            let now = row.history.len();
+            if self.sent == now && row.is_final() {
+                return Ok(None);
+            }
+            if self.sent == now {
+                self.watch.changed().await;
+                continue;
+            }
+            // The payment as it is now first; after that, every status that it reached since.
+            let first = if self.sent == 0 { now } else { self.sent + 1 };
+            self.read.extend((first..=now).map(|statuses| row.at_status(statuses)));
+            self.sent = now;
+        }
+    }
+}

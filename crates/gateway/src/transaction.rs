@@ -1,0 +1,77 @@
+//! Entries on accounts. This module must never decide who may see one.
+
+use async_graphql::{Context, Enum, ID, Object, Result};
+use domain::TransactionId;
+use projections::{AccountRow, EntryRow};
+
+use crate::{
+    account::{Account, Money, graphql_int},
+    customer::Payee,
+    errors::Failure,
+    payment::Payment,
+    scalars::DateTime,
+    schema::{bank, caller},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub(crate) enum Direction {
+    Debit,
+    Credit,
+}
+
+/// One entry on one account.
+pub(crate) struct Transaction {
+    pub account: AccountRow,
+    pub entry: EntryRow,
+}
+
+impl Transaction {
+    fn money(&self, minor: i64) -> Money {
+        domain::Money::from_minor(minor, self.account.currency).into()
+    }
+}
+
+#[Object]
+impl Transaction {
+    pub(crate) async fn id(&self) -> ID {
+        TransactionId { account: self.account.id, version: self.entry.version }.to_string().into()
+    }
+
+    async fn account(&self) -> Account {
+        Account { row: self.account.clone() }
+    }
+
+    async fn direction(&self) -> Direction {
+        if self.entry.amount_minor < 0 { Direction::Debit } else { Direction::Credit }
+    }
+
+    async fn amount(&self) -> Money {
+        self.money(self.entry.amount_minor.saturating_abs())
+    }
+
+    async fn balance_after(&self) -> Money {
+        self.money(self.entry.balance_after_minor)
+    }
+
+    /// The account's version that this transaction made.
+    async fn version(&self) -> i32 {
+        graphql_int(self.entry.version)
+    }
+
+    async fn counterparty(&self, ctx: &Context<'_>) -> Result<Payee> {
+        let payee = Payee::of_debtor(bank(ctx), self.entry.counterparty, self.account.currency).map_err(Failure::from)?;
+        Ok(payee.ok_or(Failure::StaleRead)?)
+    }
+
+    async fn reference(&self) -> Option<&str> {
+        self.entry.reference.as_ref().map(domain::Reference::as_str)
+    }
+
+    async fn booked_at(&self) -> DateTime {
+        DateTime(self.entry.at)
+    }
+
+    async fn payment(&self, ctx: &Context<'_>) -> Result<Option<Payment>> {
+        Ok(Payment::find(bank(ctx), caller(ctx), self.entry.payment).map_err(Failure::from)?)
+    }
+}

@@ -1,0 +1,366 @@
+//! The payments read model: status and history of every payment of one shard.
+//! This module must never know balances.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use domain::{
+    AccountId, CommandId, PaymentId, PaymentOrder, RejectionCode, Shard, Timestamp,
+    fraud::{Checked, Verdict},
+    ledger::{LedgerEvent, Leg},
+    payments::{PaymentCommand, PaymentEvent},
+};
+use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use streams::{Fault, LogName, Record};
+
+use crate::{
+    Position, Projection, ReadModel, Watch, Watchers,
+    store::{StoreError, pack, unpack},
+};
+
+/// Payments in the order of their acceptance, numbered from 1.
+const PAYMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("payments");
+const NUMBERS: TableDefinition<[u8; 16], u64> = TableDefinition::new("numbers");
+/// The newest payment of each debtor; the older ones are linked.
+const NEWEST: TableDefinition<[u8; 16], u64> = TableDefinition::new("newest");
+/// Payments that wait for an operator.
+const HELD: TableDefinition<u64, ()> = TableDefinition::new("held");
+
+/// How far a payment has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PaymentStatus {
+    /// Durably stored.
+    Accepted,
+    /// Names two accounts that may deal with each other.
+    Validated,
+    /// Waits for an operator's review.
+    Held,
+    /// Passed fraud detection.
+    Checked,
+    /// Debited.
+    Booked,
+    /// No money moved.
+    Rejected,
+    /// Booked back.
+    Returned,
+}
+
+/// A payment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRow {
+    /// The order.
+    pub order: PaymentOrder,
+    /// The account to credit, once it is known.
+    pub creditor: Option<AccountId>,
+    /// Every status reached, oldest first, and when.
+    pub history: Vec<(PaymentStatus, Timestamp)>,
+    /// Why it was rejected or returned.
+    pub rejection: Option<RejectionCode>,
+    /// The review that released or declined it.
+    pub review: Option<CommandId>,
+    /// Its place in the command log.
+    pub accepted_seq: u64,
+    /// Where its last status was said: the log, the record, and the shard that has to act on it.
+    latest: (LogName, u64, Option<u16>),
+    /// This payment's number in the model.
+    pub number: u64,
+    /// The debtor's payment before this one, 0 for none.
+    previous: u64,
+}
+
+impl PaymentRow {
+    /// A payment that was just accepted with record `accepted_seq` of `log`.
+    #[must_use]
+    pub fn accepted(order: PaymentOrder, log: LogName, accepted_seq: u64) -> Self {
+        let history = vec![(PaymentStatus::Accepted, order.at)];
+        let latest = (log, accepted_seq, None);
+        Self { order, creditor: None, history, rejection: None, review: None, accepted_seq, latest, number: 0, previous: 0 }
+    }
+
+    /// The status it has.
+    #[must_use]
+    pub fn status(&self) -> PaymentStatus {
+        self.history.last().map_or(PaymentStatus::Accepted, |(status, _)| *status)
+    }
+
+    /// Whether an answer that waits for the end is due: it is final, though a booked one may still be returned, or held.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.is_final() || self.status() == PaymentStatus::Held
+    }
+
+    /// Whether its status is a final one.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self.status() {
+            PaymentStatus::Booked | PaymentStatus::Rejected | PaymentStatus::Returned => true,
+            PaymentStatus::Accepted | PaymentStatus::Validated | PaymentStatus::Held | PaymentStatus::Checked => false,
+        }
+    }
+
+    /// The payment as it was when it had reached its first `statuses` statuses (at least one).
+    #[must_use]
+    pub fn at_status(&self, statuses: usize) -> Self {
+        let mut then = self.clone();
+        then.history.truncate(statuses.max(1));
+        if then.history.len() < self.history.len() {
+            then.rejection = None;
+        }
+        then
+    }
+
+    /// Where its last status was said.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        let (log, seq, also_on) = self.latest.clone();
+        Position::at_and_on(log, seq, also_on)
+    }
+}
+
+/// The model's fold, and who watches which payment.
+#[derive(Debug, Default)]
+pub struct PaymentHistory {
+    watchers: Watchers<PaymentId>,
+}
+
+impl Projection for PaymentHistory {
+    const READER: &'static str = "payment-history";
+    const VERSION: u32 = 1;
+    type Touched = HashSet<PaymentId>;
+
+    fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
+        tx.open_table(PAYMENTS)?;
+        tx.open_table(NUMBERS)?;
+        tx.open_table(NEWEST)?;
+        tx.open_table(HELD)?;
+        Ok(())
+    }
+
+    fn fold(&self, tx: &WriteTransaction, records: &VecDeque<Record>) -> Result<HashSet<PaymentId>, StoreError> {
+        let mut fold = Fold::begin(tx)?;
+        for record in records {
+            match record.log.base() {
+                "payment-commands" => record.events()?.into_iter().try_for_each(|event| fold.command(record, event))?,
+                "payments" => record.events()?.into_iter().try_for_each(|event| fold.validated(record, event))?,
+                "fraud" => record.events()?.into_iter().try_for_each(|event| fold.checked(record, &event))?,
+                "ledger" => record.events()?.into_iter().try_for_each(|event| fold.ledger(record, event))?,
+                other => {
+                    let why = format!("the payments model does not read {other}");
+                    return Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into());
+                }
+            }
+        }
+        fold.finish()
+    }
+
+    fn announce(&self, touched: HashSet<PaymentId>) {
+        self.watchers.announce(touched);
+    }
+}
+
+/// What a batch changes, gathered in memory and written once.
+struct Fold<'a> {
+    tx: &'a WriteTransaction,
+    rows: HashMap<PaymentId, PaymentRow>,
+    newest: HashMap<AccountId, u64>,
+    held: BTreeSet<u64>,
+    released: BTreeSet<u64>,
+    first_number: u64,
+    accepted: u64,
+}
+
+/// What one event says of a payment.
+struct Change {
+    status: PaymentStatus,
+    at: Timestamp,
+    rejection: Option<RejectionCode>,
+    also_on: Option<u16>,
+}
+
+impl<'a> Fold<'a> {
+    fn begin(tx: &'a WriteTransaction) -> Result<Self, StoreError> {
+        let last = tx.open_table(PAYMENTS)?.last()?.map_or(0, |(number, _)| number.value());
+        let (held, released) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { tx, rows: HashMap::new(), newest: HashMap::new(), held, released, first_number: last + 1, accepted: 0 })
+    }
+
+    fn command(&mut self, record: &Record, command: PaymentCommand) -> Result<(), StoreError> {
+        match command {
+            PaymentCommand::Initiated(order) => self.initiated(record, order),
+            PaymentCommand::Reviewed(_) => Ok(()),
+        }
+    }
+
+    fn initiated(&mut self, record: &Record, order: PaymentOrder) -> Result<(), StoreError> {
+        // The first order with an id is the payment; what comes later under it is a repeat.
+        if self.row(order.id)?.is_some() {
+            return Ok(());
+        }
+        let number = self.first_number + self.accepted;
+        self.accepted += 1;
+        let mut row = PaymentRow { number, ..PaymentRow::accepted(order, record.log.clone(), record.seq) };
+        if let Some(debtor) = row.order.debtor.account() {
+            row.previous = match self.newest.insert(debtor, number) {
+                Some(before) => before,
+                None => self.tx.open_table(NEWEST)?.get(debtor.bytes())?.map_or(0, |number| number.value()),
+            };
+        }
+        self.rows.insert(row.order.id, row);
+        Ok(())
+    }
+
+    fn validated(&mut self, record: &Record, event: PaymentEvent) -> Result<(), StoreError> {
+        match event {
+            PaymentEvent::Validated { order, creditor, at } => {
+                let change = Change { status: PaymentStatus::Validated, at, rejection: None, also_on: None };
+                self.change(record, order.id, change, |row| row.creditor = Some(creditor))
+            }
+            PaymentEvent::Rejected { payment, code, at } => {
+                let change = Change { status: PaymentStatus::Rejected, at, rejection: Some(code), also_on: None };
+                self.change(record, payment, change, |_| {})
+            }
+            PaymentEvent::Reviewed(_) => Ok(()),
+        }
+    }
+
+    fn checked(&mut self, record: &Record, event: &Checked) -> Result<(), StoreError> {
+        let (status, rejection) = match event.verdict {
+            Verdict::Passed => (PaymentStatus::Checked, None),
+            Verdict::Held => (PaymentStatus::Held, None),
+            Verdict::Declined(code) => (PaymentStatus::Rejected, Some(code)),
+        };
+        let change = Change { status, at: event.at, rejection, also_on: None };
+        self.change(record, event.order.id, change, |row| row.review = event.review)
+    }
+
+    fn ledger(&mut self, record: &Record, event: LedgerEvent) -> Result<(), StoreError> {
+        let (payment, change) = match event {
+            LedgerEvent::Booked(transaction) => {
+                let (status, rejection, also_on) = match transaction.leg {
+                    Leg::Transfer => (PaymentStatus::Booked, None, None),
+                    Leg::Outgoing { to: Shard(to) } => (PaymentStatus::Booked, None, Some(to)),
+                    Leg::Returned { code, .. } => (PaymentStatus::Returned, Some(code), None),
+                    // The other half of a payment that lives on another shard.
+                    Leg::Incoming { .. } | Leg::Bounced { .. } => return Ok(()),
+                };
+                (transaction.payment, Change { status, at: transaction.at, rejection, also_on })
+            }
+            LedgerEvent::Rejected { payment, code, at, .. } => {
+                (payment, Change { status: PaymentStatus::Rejected, at, rejection: Some(code), also_on: None })
+            }
+            LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => return Ok(()),
+        };
+        self.change(record, payment, change, |_| {})
+    }
+
+    fn change(&mut self, record: &Record, id: PaymentId, change: Change, and: impl FnOnce(&mut PaymentRow)) -> Result<(), StoreError> {
+        let Some(row) = self.row(id)? else {
+            let why = format!("{id} was never accepted");
+            return Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into());
+        };
+        let was_held = row.status() == PaymentStatus::Held;
+        row.history.push((change.status, change.at));
+        row.rejection = change.rejection;
+        row.latest = (record.log.clone(), record.seq, change.also_on);
+        and(row);
+        let number = row.number;
+        if change.status == PaymentStatus::Held {
+            self.held.insert(number);
+        } else if was_held && !self.held.remove(&number) {
+            self.released.insert(number);
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, id: PaymentId) -> Result<Option<&mut PaymentRow>, StoreError> {
+        if !self.rows.contains_key(&id) {
+            let Some(number) = self.tx.open_table(NUMBERS)?.get(id.bytes())?.map(|number| number.value()) else { return Ok(None) };
+            let Some(row) = self.tx.open_table(PAYMENTS)?.get(number)?.map(|row| unpack(row.value())).transpose()? else { return Ok(None) };
+            self.rows.insert(id, row);
+        }
+        Ok(self.rows.get_mut(&id))
+    }
+
+    fn finish(self) -> Result<HashSet<PaymentId>, StoreError> {
+        let mut payments = self.tx.open_table(PAYMENTS)?;
+        let mut numbers = self.tx.open_table(NUMBERS)?;
+        let mut in_order: Vec<_> = self.rows.values().collect();
+        in_order.sort_unstable_by_key(|row| row.number);
+        for row in in_order {
+            payments.insert(row.number, pack(row)?.as_slice())?;
+            if row.number >= self.first_number {
+                numbers.insert(row.order.id.bytes(), row.number)?;
+            }
+        }
+        let mut newest = self.tx.open_table(NEWEST)?;
+        for (account, number) in self.newest {
+            newest.insert(account.bytes(), number)?;
+        }
+        let mut held = self.tx.open_table(HELD)?;
+        for number in self.released {
+            held.remove(number)?;
+        }
+        for number in self.held {
+            held.insert(number, ())?;
+        }
+        Ok(self.rows.into_keys().collect())
+    }
+}
+
+impl ReadModel<PaymentHistory> {
+    /// A payment of this shard.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, StoreError> {
+        let view = self.read()?;
+        let Some(number) = view.open_table(NUMBERS)?.get(id.bytes())?.map(|number| number.value()) else { return Ok(None) };
+        view.open_table(PAYMENTS)?.get(number)?.map(|row| unpack(row.value())).transpose()
+    }
+
+    /// Up to `count` payments that debit `account`, newest first, from behind the one numbered `after` on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn payments_of(&self, account: AccountId, after: Option<u64>, count: usize) -> Result<Vec<PaymentRow>, StoreError> {
+        let view = self.read()?;
+        let payments = view.open_table(PAYMENTS)?;
+        let get =
+            |number: u64| -> Result<Option<PaymentRow>, StoreError> { payments.get(number)?.map(|row| unpack(row.value())).transpose() };
+        let mut next = match after {
+            None => view.open_table(NEWEST)?.get(account.bytes())?.map_or(0, |number| number.value()),
+            // A cursor of another account's list leads nowhere.
+            Some(after) => get(after)?.filter(|row| row.order.debtor.account() == Some(account)).map_or(0, |row| row.previous),
+        };
+        let mut rows = Vec::new();
+        while rows.len() < count
+            && let Some(row) = get(next)?
+        {
+            next = row.previous;
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// Up to `count` held payments numbered above `after`, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn held(&self, after: u64, count: usize) -> Result<Vec<PaymentRow>, StoreError> {
+        let view = self.read()?;
+        let payments = view.open_table(PAYMENTS)?;
+        let mut rows = Vec::new();
+        for number in view.open_table(HELD)?.range(after.saturating_add(1)..)?.take(count) {
+            if let Some(row) = payments.get(number?.0.value())? {
+                rows.push(unpack(row.value())?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Watches a payment.
+    #[must_use]
+    pub fn watch(&self, payment: PaymentId) -> Watch<PaymentId> {
+        self.projection.watchers.watch(payment)
+    }
+}

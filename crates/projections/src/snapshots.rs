@@ -1,0 +1,126 @@
+//! Snapshots of what a service decides by: rows by table and key, and the checkpoint they belong to,
+//! written in one transaction. This module must never know what a row means.
+
+use std::{path::Path, sync::Arc};
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use serde::{Serialize, de::DeserializeOwned};
+use streams::{Checkpoint, Fault};
+
+use crate::store::{self, StoreError, pack, unpack};
+
+/// Changes with the layout of any service's rows.
+const VERSION: u32 = 1;
+const CHECKPOINT: TableDefinition<&str, &[u8]> = TableDefinition::new("checkpoint");
+
+type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+/// A table, a key, and its row, if it has one still.
+type Change = (&'static str, Vec<u8>, Option<Vec<u8>>);
+
+/// Rows that changed since the last snapshot.
+#[derive(Debug, Default)]
+pub struct Rows(Vec<Change>);
+
+impl Rows {
+    /// Adds a row of `table`; without a row, the one with this key is taken away.
+    ///
+    /// # Errors
+    /// [`StoreError::Encode`].
+    pub fn put<K: Serialize, V: Serialize>(&mut self, table: &'static str, key: &K, row: Option<&V>) -> Result<(), StoreError> {
+        self.0.push((table, pack(key)?, row.map(pack).transpose()?));
+        Ok(())
+    }
+}
+
+/// The file of one service and shard.
+#[derive(Debug, Clone)]
+pub struct SnapshotStore {
+    db: Arc<Database>,
+    file: String,
+}
+
+impl SnapshotStore {
+    /// Opens or makes the file.
+    ///
+    /// # Errors
+    /// [`Fault::Store`].
+    pub fn open(path: &Path) -> Result<Self, Fault> {
+        Ok(Self { db: store::open(path, VERSION)?, file: path.display().to_string() })
+    }
+
+    /// The checkpoint of the last snapshot; the beginning, where there is none.
+    ///
+    /// # Errors
+    /// [`Fault::Store`].
+    pub fn checkpoint(&self) -> Result<Checkpoint, Fault> {
+        let read = || match self.db.begin_read()?.open_table(CHECKPOINT) {
+            Ok(table) => table.get("at")?.map_or(Ok(Checkpoint::default()), |bytes| unpack(bytes.value())),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(Checkpoint::default()),
+            Err(error) => Err(error.into()),
+        };
+        self.faulted(read())
+    }
+
+    /// Every row of `table`.
+    ///
+    /// # Errors
+    /// [`Fault::Store`].
+    pub fn each<K: DeserializeOwned, V: DeserializeOwned>(&self, table: &'static str, mut take: impl FnMut(K, V)) -> Result<(), Fault> {
+        let mut read = || -> Result<(), StoreError> {
+            let rows = match self.db.begin_read()?.open_table(Definition::new(table)) {
+                Ok(rows) => rows,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            for row in rows.iter()? {
+                let (key, value) = row?;
+                take(unpack(key.value())?, unpack(value.value())?);
+            }
+            Ok(())
+        };
+        self.faulted(read())
+    }
+
+    /// One row of `table`.
+    ///
+    /// # Errors
+    /// [`Fault::Store`].
+    pub fn get<K: Serialize, V: DeserializeOwned>(&self, table: &'static str, key: &K) -> Result<Option<V>, Fault> {
+        let read = || match self.db.begin_read()?.open_table(Definition::new(table)) {
+            Ok(rows) => rows.get(pack(key)?.as_slice())?.map(|bytes| unpack(bytes.value())).transpose(),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        self.faulted(read())
+    }
+
+    /// Writes rows and checkpoint, durably and together.
+    ///
+    /// # Errors
+    /// [`Fault::Store`].
+    pub fn write(&self, rows: Rows, checkpoint: &Checkpoint) -> Result<(), Fault> {
+        let write = || -> Result<(), StoreError> {
+            let tx = self.db.begin_write()?;
+            for (table, key, row) in rows.0 {
+                let mut table = tx.open_table(Definition::new(table))?;
+                match row {
+                    Some(row) => table.insert(key.as_slice(), row.as_slice())?,
+                    None => table.remove(key.as_slice())?,
+                };
+            }
+            tx.open_table(CHECKPOINT)?.insert("at", pack(checkpoint)?.as_slice())?;
+            tx.commit()?;
+            Ok(())
+        };
+        self.faulted(write())
+    }
+
+    /// The same error, as the reason for a service to halt.
+    ///
+    /// # Errors
+    /// Always, where there is one.
+    pub fn faulted<T>(&self, result: Result<T, StoreError>) -> Result<T, Fault> {
+        result.map_err(|error| error.into_fault(&self.file))
+    }
+}

@@ -1,0 +1,96 @@
+//! Who waits for which key to change. An announcement is only a hint: whoever hears it reads the
+//! model, so nothing is buffered and nothing can be missed. This module must never hold data.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+
+type Channels<K> = Arc<Mutex<HashMap<K, watch::Sender<()>>>>;
+
+/// Watches on keys.
+#[derive(Debug)]
+pub struct Watchers<K>(Channels<K>);
+
+impl<K> Default for Watchers<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Eq + Hash + Copy> Watchers<K> {
+    /// Starts to watch a key: what is announced from now on is heard.
+    #[must_use]
+    pub fn watch(&self, key: K) -> Watch<K> {
+        let mut channels = lock(&self.0);
+        let receiver = channels.entry(key).or_insert_with(|| watch::channel(()).0).subscribe();
+        Watch { key, receiver: Some(receiver), channels: Arc::clone(&self.0) }
+    }
+
+    /// Tells those who watch one of the keys.
+    pub fn announce(&self, keys: impl IntoIterator<Item = K>) {
+        let channels = lock(&self.0);
+        if channels.is_empty() {
+            return;
+        }
+        for key in keys {
+            if let Some(channel) = channels.get(&key) {
+                channel.send_replace(());
+            }
+        }
+    }
+}
+
+/// One watch on one key.
+#[derive(Debug)]
+pub struct Watch<K: Eq + Hash + Copy> {
+    key: K,
+    receiver: Option<watch::Receiver<()>>,
+    channels: Channels<K>,
+}
+
+impl<K: Eq + Hash + Copy> Watch<K> {
+    /// Waits for an announcement since the last call, or since the watch began.
+    pub async fn changed(&mut self) {
+        match &mut self.receiver {
+            // The sender lives as long as a receiver does, see `drop`.
+            Some(receiver) => drop(receiver.changed().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl<K: Eq + Hash + Copy> Drop for Watch<K> {
+    fn drop(&mut self) {
+        let mut channels = lock(&self.channels);
+        self.receiver = None;
+        if channels.get(&self.key).is_some_and(|channel| channel.receiver_count() == 0) {
+            channels.remove(&self.key);
+        }
+    }
+}
+
+fn lock<K>(channels: &Channels<K>) -> std::sync::MutexGuard<'_, HashMap<K, watch::Sender<()>>> {
+    // Nothing that holds the lock can panic half-way through a change.
+    channels.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_announced_after_the_watch_began_is_heard_once() {
+        let watchers = Watchers::default();
+        let mut watch = watchers.watch(1);
+        watchers.announce([2, 1, 1]);
+        watch.changed().await;
+        let again = tokio::time::timeout(std::time::Duration::from_millis(10), watch.changed()).await;
+        assert!(again.is_err());
+        drop(watch);
+        assert!(lock(&watchers.0).is_empty());
+    }
+}

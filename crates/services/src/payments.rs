@@ -1,0 +1,104 @@
+//! The payments service: reads payment commands, owns the payments log of its shard. It holds every
+//! payment id it has ever seen, and an own read model of the accounts log to decide by.
+
+use domain::{
+    AccountId, Iban, PaymentId,
+    accounts::AccountEvent,
+    payments::{self, AccountFacts, Facts, PaymentCommand, PaymentEvent},
+};
+use projections::{Rows, SnapshotStore};
+use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
+
+use crate::{lazy::LazyTable, run::unexpected};
+
+pub(crate) struct PaymentsService {
+    store: SnapshotStore,
+    seen: LazyTable<PaymentId, ()>,
+    accounts: LazyTable<AccountId, AccountFacts>,
+    ibans: LazyTable<Iban, AccountId>,
+}
+
+impl PaymentsService {
+    pub(crate) fn new(store: SnapshotStore) -> Self {
+        Self { store, seen: LazyTable::new("seen"), accounts: LazyTable::new("accounts"), ibans: LazyTable::new("ibans") }
+    }
+
+    fn facts(&mut self, order: &domain::PaymentOrder) -> Result<Facts, Fault> {
+        let known = self.seen.get(&self.store, order.id)?.is_some();
+        let debtor = order.debtor.account().map_or(Ok(None), |account| self.accounts.get(&self.store, account))?;
+        let creditor = self.ibans.get(&self.store, order.creditor)?;
+        let creditor = creditor.map_or(Ok(None), |account| self.accounts.get(&self.store, account))?;
+        Ok(Facts { known, debtor, creditor })
+    }
+
+    fn note(&mut self, event: AccountEvent) -> Result<(), Fault> {
+        match event {
+            AccountEvent::Opened { account, holder, iban, currency, .. } => {
+                let status = domain::accounts::AccountStatus::Open;
+                self.accounts.insert(account, AccountFacts { account, holder, currency, status });
+                self.ibans.insert(iban, account);
+            }
+            AccountEvent::StatusChanged { account, status, .. } => {
+                if let Some(facts) = self.accounts.get(&self.store, account)? {
+                    self.accounts.insert(account, AccountFacts { status, ..facts });
+                }
+            }
+            AccountEvent::Refused { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, command: PaymentCommand, step: &mut Step<PaymentEvent>) -> Result<(), Fault> {
+        match command {
+            PaymentCommand::Initiated(order) => {
+                let facts = self.facts(&order)?;
+                if let Some(event) = payments::decide(order, &facts, step.at) {
+                    self.evolve(&event);
+                    step.say(event, None);
+                }
+            }
+            PaymentCommand::Reviewed(review) => step.say(PaymentEvent::Reviewed(review), None),
+        }
+        Ok(())
+    }
+}
+
+impl Service for PaymentsService {
+    type Event = PaymentEvent;
+
+    fn restore(&mut self) -> Result<Checkpoint, Fault> {
+        *self = Self::new(self.store.clone());
+        self.store.checkpoint()
+    }
+
+    fn evolve(&mut self, event: &PaymentEvent) {
+        match event {
+            PaymentEvent::Validated { order: domain::PaymentOrder { id, .. }, .. } | PaymentEvent::Rejected { payment: id, .. } => {
+                self.seen.insert(*id, ());
+            }
+            PaymentEvent::Reviewed(_) => {}
+        }
+    }
+
+    fn decide(&mut self, input: &Record, step: &mut Step<PaymentEvent>) -> Result<(), Fault> {
+        match input.log.base() {
+            "payment-commands" => input.events()?.into_iter().try_for_each(|command| self.command(command, step)),
+            "accounts" => input.events()?.into_iter().try_for_each(|event| self.note(event)),
+            _ => Err(unexpected(input)),
+        }
+    }
+
+    fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {
+        let mut rows = Rows::default();
+        let changed = self
+            .seen
+            .drain_into(&mut rows)
+            .and_then(|()| self.accounts.drain_into(&mut rows))
+            .and_then(|()| self.ibans.drain_into(&mut rows));
+        crate::run::snapshot(self.store.clone(), rows, changed, checkpoint)
+    }
+
+    fn read_models(&self) -> &'static [&'static str] {
+        &["accounts"]
+    }
+}
