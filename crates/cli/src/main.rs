@@ -1,1 +1,52 @@
-fn main() {}
+//! `millrace`, the one binary: wiring that reads as a list. It must never hold a rule of the bank.
+
+mod args;
+mod cat;
+mod data;
+mod demo;
+mod dev;
+mod nats;
+mod serve;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+
+/// Threads beside the cores: folds and fsyncs block theirs for a while, and requests must not wait for them.
+const EXTRA_THREADS: usize = 4;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let log = tracing_subscriber::EnvFilter::try_new(&args.log).unwrap_or_else(|_| "info,async_nats=off".into());
+    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).with_target(false).init();
+    match run(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: what failed, and why.
+            let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
+            eprintln!("millrace: {}", causes.join(": ").replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    // It replaces this process, so it comes before any thread is started.
+    if let Command::Supervised { program, arguments } = command {
+        return Err(nats::become_supervised(&program, &arguments));
+    }
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores + EXTRA_THREADS).enable_all().build()?;
+    let outcome = match command {
+        Command::Dev(args) => runtime.block_on(dev::run(args)),
+        Command::Serve(args) => runtime.block_on(serve::run(args)),
+        Command::Token(args) => data::print_token(&args),
+        Command::Cat(args) => runtime.block_on(cat::run(args)),
+        Command::Supervised { .. } => Ok(()),
+    };
+    runtime.shutdown_timeout(stop::LAST_WAIT);
+    outcome
+}

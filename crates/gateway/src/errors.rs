@@ -41,7 +41,7 @@ impl Failure {
         }
     }
 
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self {
             Self::Unauthenticated => "Sign in first: send a bearer token.".to_owned(),
             Self::Forbidden(why) => (*why).to_owned(),

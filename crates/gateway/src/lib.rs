@@ -18,6 +18,7 @@ mod query;
 mod recent;
 mod scalars;
 mod schema;
+mod seed;
 mod subscription;
 mod system;
 mod transaction;

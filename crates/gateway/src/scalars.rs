@@ -29,7 +29,9 @@ pub(crate) struct Position(pub projections::Position);
 fn text<T: ScalarType + async_graphql::InputType>(value: Value) -> Result<String, InputValueError<T>> {
     match value {
         Value::String(text) => Ok(text),
-        other => Err(InputValueError::expected_type(other)),
+        Value::Null | Value::Number(_) | Value::Boolean(_) | Value::Binary(_) | Value::Enum(_) | Value::List(_) | Value::Object(_) => {
+            Err(InputValueError::expected_type(value))
+        }
     }
 }
 

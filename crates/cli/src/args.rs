@@ -1,0 +1,151 @@
+//! The command line. Every option is an environment variable too.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+use domain::{CustomerId, fraud::Limits};
+
+/// Where data lies unless `--data` says otherwise.
+const DEFAULT_DATA: &str = ".data";
+
+/// Millrace: a reactive payments backend.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Args {
+    /// What is logged to standard error, as a tracing filter.
+    #[arg(long, global = true, env = "MILLRACE_LOG", default_value = "info,async_nats=off")]
+    pub log: String,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start everything, nats-server included, with demo data.
+    Dev(DevArgs),
+    /// Start services and the gateway on a nats-server that runs already.
+    Serve(ServeArgs),
+    /// Print a bearer token that the gateway of a data folder accepts.
+    Token(TokenArgs),
+    /// Print the records of a log, a line of JSON each.
+    Cat(CatArgs),
+    /// Run a program that ends when its parent does.
+    #[command(hide = true)]
+    Supervised {
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// What `dev` and `serve` share.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct BankArgs {
+    /// The logs; without it ./streams.yaml, and without that the built-in one.
+    #[arg(long, env = "MILLRACE_STREAMS", value_name = "FILE")]
+    pub streams: Option<PathBuf>,
+    /// The most that one payment may move, in minor units of its currency.
+    #[arg(long, env = "MILLRACE_PAYMENT_LIMIT", value_name = "MINOR", default_value_t = Limits::default().single_minor,
+          value_parser = clap::value_parser!(i64).range(1..))]
+    payment_limit: i64,
+    /// The most that may leave an account in a day (UTC), in minor units.
+    #[arg(long, env = "MILLRACE_DAILY_LIMIT", value_name = "MINOR", default_value_t = Limits::default().daily_minor,
+          value_parser = clap::value_parser!(i64).range(1..))]
+    daily_limit: i64,
+    /// From this amount on a payment waits for an operator's review, in minor units.
+    #[arg(long, env = "MILLRACE_HOLD_FROM", value_name = "MINOR", default_value_t = Limits::default().hold_from_minor,
+          value_parser = clap::value_parser!(i64).range(1..))]
+    hold_from: i64,
+    /// The secret that tokens are signed with; without it, one is kept in the data folder.
+    #[arg(long, env = "MILLRACE_JWT_SECRET", hide_env_values = true, value_name = "TEXT")]
+    pub jwt_secret: Option<String>,
+}
+
+impl BankArgs {
+    pub(crate) const fn limits(&self) -> Limits {
+        Limits { single_minor: self.payment_limit, daily_minor: self.daily_limit, hold_from_minor: self.hold_from }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DevArgs {
+    /// Where data lies; it survives restarts.
+    #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+    /// Use a folder that is thrown away at the end.
+    #[arg(long, env = "MILLRACE_EPHEMERAL", conflicts_with = "data")]
+    pub ephemeral: bool,
+    /// Where the gateway listens [default: 127.0.0.1:4000].
+    #[arg(long, env = "MILLRACE_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Where nats-server listens, on loopback [default: 4222].
+    #[arg(long, env = "MILLRACE_NATS_PORT", value_name = "PORT")]
+    pub nats_port: Option<u16>,
+    /// Take a free port for everything whose port is not given.
+    #[arg(long, env = "MILLRACE_ANY_PORT")]
+    pub any_port: bool,
+    /// Start with an empty bank.
+    #[arg(long, env = "MILLRACE_NO_DEMO")]
+    pub no_demo: bool,
+    /// The nats-server to run [default: the one on PATH, or in .tools/bin].
+    #[arg(long, env = "MILLRACE_NATS_SERVER", value_name = "FILE")]
+    pub nats_server: Option<PathBuf>,
+    #[command(flatten)]
+    pub bank: BankArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// The nats-server to use.
+    #[arg(long, env = "MILLRACE_NATS", value_name = "URL", default_value = "nats://127.0.0.1:4222")]
+    pub nats: String,
+    /// Where read models and snapshots lie; each process needs its own.
+    #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+    /// Where the gateway listens.
+    #[arg(long, env = "MILLRACE_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:4000")]
+    pub listen: SocketAddr,
+    /// What this process runs: customers, accounts, payments, fraud, ledger, gateway.
+    #[arg(long, env = "MILLRACE_ROLES", value_delimiter = ',', value_name = "ROLE", default_value = "all")]
+    pub roles: Vec<String>,
+    /// The shards that its services run [default: all].
+    #[arg(long, env = "MILLRACE_SHARDS", value_delimiter = ',', value_name = "N")]
+    pub shards: Vec<u16>,
+    #[command(flatten)]
+    pub bank: BankArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TokenFor {
+    /// A token for this customer.
+    #[arg(long, env = "MILLRACE_CUSTOMER", value_name = "ID", value_parser = |id: &str| id.parse::<CustomerId>())]
+    pub customer: Option<CustomerId>,
+    /// A token for this role.
+    #[arg(long, env = "MILLRACE_ROLE", value_name = "ROLE", value_parser = ["operator"])]
+    pub role: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TokenArgs {
+    #[command(flatten)]
+    pub whose: TokenFor,
+    /// The data folder of the gateway that is to accept it.
+    #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+    /// The secret that tokens are signed with; without it, the one in the data folder.
+    #[arg(long, env = "MILLRACE_JWT_SECRET", hide_env_values = true, value_name = "TEXT")]
+    pub jwt_secret: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CatArgs {
+    /// The log, for example ledger-0.
+    pub log: String,
+    /// The nats-server to read from.
+    #[arg(long, env = "MILLRACE_NATS", value_name = "URL", default_value = "nats://127.0.0.1:4222")]
+    pub nats: String,
+    /// The record to begin with.
+    #[arg(long, env = "MILLRACE_FROM", value_name = "SEQ", default_value_t = 1)]
+    pub from: u64,
+}

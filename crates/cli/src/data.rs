@@ -1,0 +1,111 @@
+//! The data folder: who has it, what lies where, and the secret. It must never be used by two processes.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use gateway::{Caller, Keys};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::args::TokenArgs;
+
+const SECRET: &str = "secret";
+
+/// A folder that only this process uses, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct DataFolder {
+    path: PathBuf,
+    _lock: File,
+    _ephemeral: Option<TempDir>,
+}
+
+impl DataFolder {
+    /// Takes a folder, which is made if it is missing.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::lock(path, None)
+    }
+
+    /// Takes a folder that goes when this is dropped.
+    pub(crate) fn ephemeral() -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("millrace-").tempdir().context("no temporary folder can be made")?;
+        let path = folder.path().to_owned();
+        Self::lock(&path, Some(folder))
+    }
+
+    fn lock(path: &Path, ephemeral: Option<TempDir>) -> anyhow::Result<Self> {
+        let unwritable = || format!("the data folder {} cannot be written: choose another with --data", path.display());
+        for folder in ["models", "state"] {
+            fs::create_dir_all(path.join(folder)).with_context(unwritable)?;
+        }
+        let path = path.canonicalize().with_context(unwritable)?;
+        let lock = File::create(path.join("lock")).with_context(unwritable)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock, _ephemeral: ephemeral }),
+            Err(TryLockError::WouldBlock) => {
+                bail!("another millrace uses the data folder {}: stop it, or choose another with --data", path.display())
+            }
+            Err(TryLockError::Error(error)) => Err(anyhow!(error)).with_context(unwritable),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Read models.
+    pub(crate) fn models(&self) -> PathBuf {
+        self.path.join("models")
+    }
+
+    /// Services' snapshots.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path.join("state")
+    }
+
+    /// The keys of this folder's gateway: of the secret that is given, or of the folder's own, which
+    /// is made at the first time and readable by its owner only.
+    pub(crate) fn keys(&self, given: Option<&str>) -> anyhow::Result<Keys> {
+        if let Some(secret) = given {
+            return Ok(Keys::from_secret(secret.as_bytes()));
+        }
+        let path = self.path.join(SECRET);
+        let mut options = File::options();
+        match options.write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(mut file) => {
+                let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+                file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).context("the secret cannot be written")?;
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).context("the secret cannot be written"),
+        }
+        read_keys(&path)
+    }
+}
+
+fn read_keys(path: &Path) -> anyhow::Result<Keys> {
+    let secret = fs::read(path).with_context(|| format!("the secret {} cannot be read", path.display()))?;
+    if secret.is_empty() {
+        bail!("the secret {} is empty: delete it, and start again", path.display());
+    }
+    Ok(Keys::from_secret(&secret))
+}
+
+/// The `token` command.
+#[expect(clippy::print_stdout, reason = "the token is what the command is for")]
+pub(crate) fn print_token(args: &TokenArgs) -> anyhow::Result<()> {
+    let keys = match &args.jwt_secret {
+        Some(secret) => Keys::from_secret(secret.as_bytes()),
+        None => {
+            let hint = "start `millrace dev` or `millrace serve` on this folder first, or name another with --data";
+            read_keys(&args.data.join(SECRET)).context(hint)?
+        }
+    };
+    let caller = args.whose.customer.map_or(Caller::Operator, Caller::Customer);
+    println!("{}", keys.mint(caller)?);
+    Ok(())
+}

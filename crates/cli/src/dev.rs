@@ -1,0 +1,95 @@
+//! The `dev` command: everything in one process, with nats-server as its child.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, anyhow};
+use streams::Broker;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args::DevArgs,
+    data::DataFolder,
+    demo::{self, Demo},
+    nats::{self, NatsServer},
+    serve::{Roles, Running, listen, topology},
+    stop,
+};
+
+const GATEWAY_PORT: u16 = 4000;
+const NATS_PORT: u16 = 4222;
+
+/// The `dev` command.
+pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
+    let topology = topology(&args.bank)?;
+    let program = nats::find(args.nats_server.as_deref())?;
+    let data = if args.ephemeral { DataFolder::ephemeral()? } else { DataFolder::open(&args.data)? };
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, if args.any_port { 0 } else { GATEWAY_PORT }));
+    let listener = listen(args.listen.unwrap_or(any)).await?;
+    let address = listener.local_addr()?;
+    let nats_port = nats_port(&args)?;
+    let stop = CancellationToken::new();
+    stop::on_signal(stop.clone())?;
+
+    let server = NatsServer::start(&program, data.path(), nats_port)?;
+    let url = format!("nats://127.0.0.1:{nats_port}");
+    let serving = tokio::select! {
+        serving = async {
+            let broker = Broker::connect(&url).await.with_context(|| nats_log(data.path()))?;
+            streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
+            let running = Running::start(&Roles::all(&topology), &args.bank, &data, &broker, &topology, Some(listener))?;
+            let demo = match &running.gateway {
+                Some(bank) if !args.no_demo => Some(demo::seed(bank).await?),
+                Some(_) | None => None,
+            };
+            print_summary(address, &url, data.path(), args.ephemeral, demo.as_ref());
+            anyhow::Ok(running)
+        } => serving.map(Some),
+        () = stop.cancelled() => Ok(None),
+    };
+    let outcome = match serving {
+        Ok(running) => {
+            stop.cancelled().await;
+            if let Some(running) = running {
+                running.stop().await;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    // It blocks until the child is gone.
+    tokio::task::block_in_place(|| server.stop());
+    outcome
+}
+
+fn nats_log(data: &Path) -> String {
+    format!("nats-server did not come up, see {}", data.join("nats-server.log").display())
+}
+
+/// A port on loopback that is free now.
+fn nats_port(args: &DevArgs) -> anyhow::Result<u16> {
+    let wanted = args.nats_port.unwrap_or(if args.any_port { 0 } else { NATS_PORT });
+    let hint = "stop what has the port, or choose another with --nats-port or --any-port";
+    let probe = StdListener::bind((Ipv4Addr::LOCALHOST, wanted));
+    let probe = probe.with_context(|| format!("nats-server cannot listen on 127.0.0.1:{wanted}, {hint}"))?;
+    Ok(probe.local_addr()?.port())
+}
+
+#[expect(clippy::print_stdout, reason = "the block that a person started this for")]
+fn print_summary(address: SocketAddr, nats: &str, data: &Path, ephemeral: bool, demo: Option<&Demo>) {
+    let url = format!("http://{address}");
+    let folder: PathBuf = data.to_owned();
+    let kept = if ephemeral { "thrown away at the end" } else { "kept; delete the folder to start over" };
+    println!("\nMillrace is up.\n");
+    println!("  Playground   {url}/");
+    println!("  GraphQL      {url}/graphql");
+    println!("  Websocket    ws://{address}/graphql   (graphql-transport-ws)");
+    println!("  nats-server  {nats}");
+    println!("  Data         {}   ({kept})", folder.display());
+    if let Some(demo) = demo {
+        println!("{}", demo.describe(&url));
+    }
+    println!("\n  Ctrl-C stops everything.");
+}

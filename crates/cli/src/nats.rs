@@ -1,0 +1,191 @@
+//! nats-server as a child: found, checked, configured, started again when it dies, and stopped.
+//! This module must never know a log.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use streams::MIN_SERVER_VERSION;
+
+use crate::stop::NATS_WAIT;
+
+/// How often the child is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// Pause before it is started again, so that one that cannot start does not spin.
+const RESTART_PAUSE: Duration = Duration::from_millis(250);
+/// Messages up to the size that NATS itself calls sensible; ours stay far below one mebibyte.
+const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
+
+/// A nats-server that runs as long as this lives.
+#[derive(Debug)]
+pub(crate) struct NatsServer {
+    stop: mpsc::Sender<()>,
+    watcher: Option<JoinHandle<()>>,
+}
+
+impl NatsServer {
+    /// Starts it on `port` of loopback, with its data in `folder`.
+    pub(crate) fn start(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Self> {
+        let config = write_config(folder, port)?;
+        let command = Supervised { program: program.to_owned(), config, log: folder.join("nats-server.log") };
+        let (stop, stopped) = mpsc::channel();
+        let (started, first) = mpsc::channel();
+        // One thread for all its life: the kernel ends the child when the thread that started it ends.
+        let watcher = std::thread::Builder::new().name("nats-server".to_owned()).spawn(move || command.watch(&stopped, &started))?;
+        first.recv().map_err(|_| anyhow!("nats-server could not be started"))??;
+        Ok(Self { stop, watcher: Some(watcher) })
+    }
+
+    /// Stops it and waits until it is gone.
+    pub(crate) fn stop(mut self) {
+        // A watcher that is gone has stopped it already.
+        let _ = self.stop.send(());
+        if let Some(watcher) = self.watcher.take() {
+            let _ = watcher.join();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Supervised {
+    program: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+impl Supervised {
+    fn watch(&self, stopped: &mpsc::Receiver<()>, started: &mpsc::Sender<anyhow::Result<()>>) {
+        let mut child = match self.spawn() {
+            Ok(child) => child,
+            Err(error) => return drop(started.send(Err(error))),
+        };
+        let _ = started.send(Ok(()));
+        loop {
+            match stopped.recv_timeout(WATCH_INTERVAL) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return end(&mut child),
+            }
+            if let Ok(Some(status)) = child.try_wait() {
+                self.say_that_it_died(status);
+                std::thread::sleep(RESTART_PAUSE);
+                match self.spawn() {
+                    Ok(next) => child = next,
+                    Err(error) => tracing::error!(%error, "nats-server cannot be started; trying again"),
+                }
+            }
+        }
+    }
+
+    fn say_that_it_died(&self, status: ExitStatus) {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let last = log.lines().last().unwrap_or_default();
+        tracing::warn!(%status, last, "nats-server has ended; starting it again");
+    }
+
+    /// By way of this binary, so that it ends with us even when we are killed.
+    fn spawn(&self) -> anyhow::Result<Child> {
+        let log = fs::File::options().create(true).append(true).open(&self.log).context("the log of nats-server cannot be written")?;
+        Command::new(std::env::current_exe()?)
+            .arg("supervised")
+            .arg(&self.program)
+            .arg("--config")
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // Ctrl-C in a terminal goes to the whole group; it is stopped after the services.
+            .process_group(0)
+            .spawn()
+            .context("nats-server cannot be started")
+    }
+}
+
+fn end(child: &mut Child) {
+    signal(child, Signal::TERM);
+    let deadline = Instant::now() + NATS_WAIT;
+    while Instant::now() < deadline {
+        if let Ok(Some(_)) = child.try_wait() {
+            return;
+        }
+        std::thread::sleep(WATCH_INTERVAL);
+    }
+    signal(child, Signal::KILL);
+    let _ = child.wait();
+}
+
+fn signal(child: &Child, signal: Signal) {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+        && let Err(error) = kill_process(pid, signal)
+    {
+        tracing::debug!(%error, "nats-server could not be signalled");
+    }
+}
+
+/// The `supervised` command: becomes `program`, which the kernel kills when the parent is gone.
+pub(crate) fn become_supervised(program: &Path, arguments: &[String]) -> anyhow::Error {
+    match set_parent_process_death_signal(Some(Signal::KILL)) {
+        Ok(()) => anyhow!(Command::new(program).args(arguments).exec()).context(format!("{} cannot be run", program.display())),
+        Err(error) => anyhow!(error).context("the kernel does not take a death signal"),
+    }
+}
+
+fn write_config(folder: &Path, port: u16) -> anyhow::Result<PathBuf> {
+    let store = folder.join("nats");
+    fs::create_dir_all(&store).with_context(|| format!("{} cannot be made", store.display()))?;
+    let path = folder.join("nats-server.conf");
+    // An fsync before every acknowledgement: with JetStream's default, a power cut loses what was
+    // acknowledged in the last minutes.
+    let config = format!(
+        "# Written by millrace at every start.\n\
+         listen: \"127.0.0.1:{port}\"\n\
+         max_payload: {MAX_PAYLOAD_BYTES}\n\
+         jetstream {{\n  store_dir: {:?}\n  sync_interval: always\n}}\n",
+        store.display().to_string()
+    );
+    fs::write(&path, config).with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(path)
+}
+
+/// The nats-server to run: the one that is named, or that is on PATH and new enough, or that lies in `.tools`.
+pub(crate) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let (major, minor) = MIN_SERVER_VERSION;
+    let get_one = format!("run ./just dev, which brings one, or install nats-server {major}.{minor} or newer");
+    if let Some(program) = named {
+        let found = version(program).with_context(|| format!("{} is no nats-server that runs here: {get_one}", program.display()))?;
+        if found < MIN_SERVER_VERSION {
+            bail!("{} is nats-server {}.{}, too old: {get_one}", program.display(), found.0, found.1);
+        }
+        return Ok(program.to_owned());
+    }
+    let mut too_old = None;
+    for program in [Path::new("nats-server"), Path::new(".tools/bin/nats-server")] {
+        match version(program) {
+            Ok(found) if found >= MIN_SERVER_VERSION => return Ok(program.to_owned()),
+            Ok(found) => too_old = Some(found),
+            Err(_) => {}
+        }
+    }
+    match too_old {
+        Some((found_major, found_minor)) => bail!("the nats-server on PATH is {found_major}.{found_minor}, too old: {get_one}"),
+        None => bail!("there is no nats-server on PATH: {get_one}"),
+    }
+}
+
+fn version(program: &Path) -> anyhow::Result<(u64, u64)> {
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = text.trim().strip_prefix("nats-server: v").ok_or_else(|| anyhow!("it does not say its version"))?;
+    let mut parts = number.split('.').map(str::parse);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        (_, _) => bail!("it does not say its version"),
+    }
+}

@@ -1,0 +1,158 @@
+//! The `serve` command, and what it shares with `dev`: services, read models and gateway in one process.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use anyhow::{Context as _, anyhow, bail};
+use gateway::{Bank, Models};
+use services::{ROLES, Role, Settings};
+use streams::{Broker, Topology};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    args::{BankArgs, ServeArgs},
+    data::DataFolder,
+    stop,
+};
+
+/// The declaration that is used where there is no file.
+const BUILT_IN_STREAMS: &str = include_str!("../../../streams.yaml");
+const STREAMS_FILE: &str = "streams.yaml";
+
+/// What a process runs.
+#[derive(Debug)]
+pub(crate) struct Roles {
+    services: Vec<Role>,
+    shards: Vec<u16>,
+    gateway: bool,
+}
+
+impl Roles {
+    /// Everything, on every shard.
+    pub(crate) fn all(topology: &Topology) -> Self {
+        Self { services: ROLES.to_vec(), shards: (0..topology.shards).collect(), gateway: true }
+    }
+
+    fn chosen(names: &[String], shards: &[u16], topology: &Topology) -> anyhow::Result<Self> {
+        let mut roles = Self { services: Vec::new(), ..Self::all(topology) };
+        roles.gateway = false;
+        for name in names {
+            match ROLES.iter().find(|role| role.name() == name) {
+                Some(role) => roles.services.push(*role),
+                None if name == "gateway" => roles.gateway = true,
+                None if name == "all" => (roles.services, roles.gateway) = (ROLES.to_vec(), true),
+                None => bail!("there is no role {name:?}: choose among customers, accounts, payments, fraud, ledger, gateway"),
+            }
+        }
+        if let Some(shard) = shards.iter().find(|shard| **shard >= topology.shards) {
+            bail!("there is no shard {shard}: streams.yaml declares shards 0 to {}", topology.shards - 1);
+        }
+        if !shards.is_empty() {
+            roles.shards = shards.to_vec();
+        }
+        roles.shards.sort_unstable();
+        roles.shards.dedup();
+        Ok(roles)
+    }
+}
+
+/// Reads the declaration of the logs.
+pub(crate) fn topology(args: &BankArgs) -> anyhow::Result<Arc<Topology>> {
+    let topology = match &args.streams {
+        Some(file) => Topology::read(file)?,
+        None if Path::new(STREAMS_FILE).exists() => Topology::read(Path::new(STREAMS_FILE))?,
+        None => Topology::parse(BUILT_IN_STREAMS, "the built-in streams.yaml")?,
+    };
+    Ok(Arc::new(topology))
+}
+
+/// Takes a port before anything else is started.
+pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let hint = "stop what has the port, or choose another with --listen";
+    TcpListener::bind(address).await.with_context(|| format!("the gateway cannot listen on {address}, {hint}"))
+}
+
+/// A process's services and gateway, running.
+pub(crate) struct Running {
+    /// The gateway's inside, where this process has one.
+    pub gateway: Option<Arc<Bank>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// Starts `roles` on a broker whose streams are there.
+    pub(crate) fn start(
+        roles: &Roles,
+        args: &BankArgs,
+        data: &DataFolder,
+        broker: &Broker,
+        topology: &Arc<Topology>,
+        listener: Option<TcpListener>,
+    ) -> anyhow::Result<Self> {
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let settings = Settings { shards: roles.shards.clone(), limits: args.limits() };
+        for role in &roles.services {
+            services::run(*role, &settings, broker, topology, &data.state(), &tasks, &stop)?;
+        }
+        let mut running = Self { gateway: None, tasks, stop };
+        if let Some(listener) = listener {
+            running.start_gateway(args, data, broker, topology, listener)?;
+        }
+        Ok(running)
+    }
+
+    fn start_gateway(
+        &mut self,
+        args: &BankArgs,
+        data: &DataFolder,
+        broker: &Broker,
+        topology: &Arc<Topology>,
+        listener: TcpListener,
+    ) -> anyhow::Result<()> {
+        let models = Arc::new(Models::open(&data.models(), topology.shards)?);
+        models.run(broker, topology, &self.tasks, &self.stop);
+        let keys = data.keys(args.jwt_secret.as_deref())?;
+        let bank = Arc::new(Bank::new(models, broker, Arc::clone(topology), keys.clone(), true, &self.stop));
+        let schema = gateway::schema(Arc::clone(&bank));
+        let serving = gateway::serve(listener, schema, keys, self.stop.clone().cancelled_owned());
+        self.gateway = Some(bank);
+        self.tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "The gateway has stopped listening");
+            }
+        });
+        Ok(())
+    }
+
+    /// Stops everything; says if something had to be left behind.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(stop::SERVICES_WAIT, self.tasks.wait()).await.is_err() {
+            // Open websockets end here; nothing is lost, since the logs have it.
+            tracing::debug!("Some tasks were still busy");
+        }
+    }
+}
+
+/// The `serve` command.
+pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let topology = topology(&args.bank)?;
+    let roles = Roles::chosen(&args.roles, &args.shards, &topology)?;
+    let data = DataFolder::open(&args.data)?;
+    let listener = if roles.gateway { Some(listen(args.listen).await?) } else { None };
+    let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let stop = CancellationToken::new();
+    stop::on_signal(stop.clone())?;
+    let broker = Broker::connect(&args.nats).await?;
+    streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
+    let running = Running::start(&roles, &args.bank, &data, &broker, &topology, listener)?;
+    match address {
+        Some(address) => tracing::info!("Serving GraphQL at http://{address}/graphql"),
+        None => tracing::info!("Serving without a gateway"),
+    }
+    stop.cancelled().await;
+    running.stop().await;
+    Ok(())
+}
