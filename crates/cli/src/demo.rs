@@ -50,7 +50,7 @@ pub(crate) async fn seed(bank: &Bank) -> anyhow::Result<Demo> {
 async fn person(bank: &Bank, person: &Person) -> anyhow::Result<Seeded> {
     let euro = Currency::parse("EUR")?;
     let customer = CustomerId::from_uuid(person.id);
-    let account = AccountId::of(customer, person.id);
+    let account = AccountId::of(customer, Uuid::new_v5(&person.id, b"account"));
     bank.seed_customer(customer, PersonName::parse(person.name)?, Email::parse(person.email)?).await.map_err(|why| anyhow!(why))?;
     let iban = bank.seed_account(account, customer, euro).await.map_err(|why| anyhow!(why))?;
     let key = IdempotencyKey::parse(&format!("demo-{}", person.name))?;

@@ -9,7 +9,7 @@ mod nats;
 mod serve;
 mod stop;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser as _;
 
@@ -21,7 +21,12 @@ const EXTRA_THREADS: usize = 4;
 fn main() -> ExitCode {
     let args = Args::parse();
     let log = tracing_subscriber::EnvFilter::try_new(&args.log).unwrap_or_else(|_| "info,async_nats=off".into());
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(log)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     match run(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

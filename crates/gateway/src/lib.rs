@@ -28,4 +28,4 @@ pub use bank::{Bank, ReadError};
 pub use http::serve;
 pub use models::Models;
 pub use pay::{Accepted, PayError};
-pub use schema::{BankSchema, schema};
+pub use schema::{BankSchema, schema, sdl};

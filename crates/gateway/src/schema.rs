@@ -26,6 +26,12 @@ pub fn schema(bank: Arc<Bank>) -> BankSchema {
     Schema::build(Query, Mutation::default(), Subscription).data(bank).limit_depth(MAX_DEPTH).extension(Codes).finish()
 }
 
+/// The schema in the schema definition language, as it is served.
+#[must_use]
+pub fn sdl() -> String {
+    Schema::build(Query, Mutation::default(), Subscription).finish().sdl()
+}
+
 pub(crate) fn bank<'a>(ctx: &Context<'a>) -> &'a Arc<Bank> {
     ctx.data_unchecked::<Arc<Bank>>()
 }

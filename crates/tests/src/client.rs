@@ -1,0 +1,181 @@
+//! A client of the gateway, over HTTP and websocket.
+
+use anyhow::{Context as _, anyhow, bail};
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Message, client::IntoClientRequest as _},
+};
+
+use crate::PATIENCE;
+
+/// Someone who sends requests.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    address: String,
+    token: Option<String>,
+}
+
+impl Client {
+    /// A caller with a token, or an anonymous one.
+    #[must_use]
+    pub fn new(address: &str, token: Option<&str>) -> Self {
+        Self { http: reqwest::Client::new(), address: address.to_owned(), token: token.map(str::to_owned) }
+    }
+
+    /// The same caller at another gateway.
+    #[must_use]
+    pub fn at(&self, address: &str) -> Self {
+        Self { address: address.to_owned(), ..self.clone() }
+    }
+
+    /// Registers a customer and signs in as them.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn register(&self, name: &str) -> anyhow::Result<Self> {
+        let email = format!("{}@example.org", name.to_lowercase());
+        let mutation =
+            format!("mutation {{ registerCustomer(input: {{name: \"{name}\", email: \"{email}\"}}) {{ token errors {{ code }} }} }}");
+        let data = self.execute(&mutation).await?;
+        let token = data["registerCustomer"]["token"].as_str().with_context(|| format!("a token: {data}"))?;
+        Ok(Self { token: Some(token.to_owned()), ..self.clone() })
+    }
+
+    /// Opens an account; answers with its id and IBAN.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn open_account(&self, currency: &str) -> anyhow::Result<(String, String)> {
+        let data =
+            self.execute(&format!("mutation {{ openAccount(input: {{currency: \"{currency}\"}}) {{ account {{ id iban }} }} }}")).await?;
+        let text =
+            |field: &str| data["openAccount"]["account"][field].as_str().map(str::to_owned).with_context(|| format!("{field}: {data}"));
+        Ok((text("id")?, text("iban")?))
+    }
+
+    /// Deposits, as an operator, and waits until it is booked.
+    ///
+    /// # Errors
+    /// Where it is refused.
+    pub async fn deposit(&self, account: &str, amount: &str, currency: &str) -> anyhow::Result<()> {
+        let input = format!("{{accountId: \"{account}\", amount: {{amount: \"{amount}\", currency: \"{currency}\"}}}}");
+        let data = self.execute(&format!("mutation {{ deposit(input: {input}) {{ payment {{ id }} errors {{ code }} }} }}")).await?;
+        let id = data["deposit"]["payment"]["id"].as_str().with_context(|| format!("a payment: {data}"))?.to_owned();
+        self.final_status(&id).await.map(|_| ())
+    }
+
+    /// Waits until a payment is final; answers with its status.
+    ///
+    /// # Errors
+    /// Where it never is.
+    pub async fn final_status(&self, payment: &str) -> anyhow::Result<String> {
+        crate::eventually("a payment is final", || async {
+            let Ok(data) = self.execute(&format!("{{ payment(id: \"{payment}\") {{ status }} }}")).await else { return Ok(None) };
+            let status = data["payment"]["status"].as_str().map(str::to_owned);
+            Ok(status.filter(|status| matches!(status.as_str(), "BOOKED" | "REJECTED" | "RETURNED")))
+        })
+        .await
+    }
+
+    /// Sends an operation; answers with `data`.
+    ///
+    /// # Errors
+    /// Where there are errors, or no answer.
+    pub async fn execute(&self, query: &str) -> anyhow::Result<Value> {
+        let mut body = self.send(json!({ "query": query })).await?;
+        match body.get("errors") {
+            Some(errors) => bail!("{errors}"),
+            None => Ok(body["data"].take()),
+        }
+    }
+
+    /// Sends a request; answers with all of the response.
+    ///
+    /// # Errors
+    /// Where there is no answer.
+    pub async fn send(&self, request: Value) -> anyhow::Result<Value> {
+        let mut post = self.http.post(format!("http://{}/graphql", self.address)).json(&request);
+        if let Some(token) = &self.token {
+            post = post.bearer_auth(token);
+        }
+        Ok(tokio::time::timeout(PATIENCE, post.send()).await??.json().await?)
+    }
+
+    /// Opens a websocket and signs in.
+    ///
+    /// # Errors
+    /// Where the gateway refuses.
+    pub async fn socket(&self) -> anyhow::Result<Socket> {
+        let mut request = format!("ws://{}/graphql", self.address).into_client_request()?;
+        request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse()?);
+        let (stream, _) = tokio_tungstenite::connect_async(request).await?;
+        let mut socket = Socket { stream };
+        let payload = self.token.as_ref().map_or_else(|| json!({}), |token| json!({ "authorization": format!("Bearer {token}") }));
+        socket.say(&json!({ "type": "connection_init", "payload": payload })).await?;
+        let answer = socket.hear().await?;
+        if answer["type"] == "connection_ack" { Ok(socket) } else { Err(anyhow!("{answer}")) }
+    }
+}
+
+/// A websocket that speaks `graphql-transport-ws`.
+#[derive(Debug)]
+pub struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Socket {
+    /// Starts a subscription under an id.
+    ///
+    /// # Errors
+    /// Where the socket is closed.
+    pub async fn subscribe(&mut self, id: &str, query: &str) -> anyhow::Result<()> {
+        self.say(&json!({ "id": id, "type": "subscribe", "payload": { "query": query } })).await
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// Where the socket is closed, or silent for too long.
+    pub async fn hear(&mut self) -> anyhow::Result<Value> {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await.context("silence")?;
+            match message.context("closed")?? {
+                Message::Text(text) => return Ok(serde_json::from_str(&text)?),
+                Message::Close(frame) => bail!("closed: {frame:?}"),
+                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+
+    /// The field of the next `next` message.
+    ///
+    /// # Errors
+    /// Where another message comes.
+    pub async fn next(&mut self, field: &str) -> anyhow::Result<Value> {
+        let mut message = self.hear().await?;
+        let value = message["payload"]["data"][field].take();
+        if value.is_null() { bail!("{message}") } else { Ok(value) }
+    }
+
+    async fn say(&mut self, message: &Value) -> anyhow::Result<()> {
+        Ok(self.stream.send(Message::text(message.to_string())).await?)
+    }
+}
+
+/// The code of a payload's first user error.
+#[must_use]
+pub fn code(payload: &Value) -> Option<&str> {
+    payload["errors"][0]["code"].as_str()
+}
+
+/// An amount in minor units of a two-decimal currency.
+///
+/// # Errors
+/// Where it is none.
+pub fn money(amount: &Value) -> anyhow::Result<i64> {
+    Ok(amount["amount"].as_str().context("an amount")?.replace('.', "").parse()?)
+}

@@ -1,0 +1,203 @@
+//! Processes under test, each on ports and folders of its own; they end with the test.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process as aio,
+};
+
+use crate::{Client, PATIENCE};
+
+/// The binary under test, beside the test's own.
+///
+/// # Errors
+/// Where it was not built.
+pub fn millrace() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(Path::parent).context("tests lie below the target folder")?;
+    let binary = folder.join("millrace");
+    if binary.exists() { Ok(binary) } else { bail!("{} is missing: cargo build --bin millrace", binary.display()) }
+}
+
+/// A nats-server that is new enough: from PATH, or what `./just` installed.
+#[must_use]
+pub fn nats_server() -> PathBuf {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/nats-server");
+    if installed.exists() { installed } else { PathBuf::from("nats-server") }
+}
+
+/// A port of loopback that is free now.
+///
+/// # Errors
+/// Where there is none.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// A nats-server of the test's own.
+#[derive(Debug)]
+pub struct Nats {
+    child: Child,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Nats {
+    /// Starts one with an empty store.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start() -> anyhow::Result<Self> {
+        let (folder, port) = (tempfile::tempdir()?, free_port()?);
+        let child = Self::spawn(folder.path(), port)?;
+        Ok(Self { child, folder, port })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it with SIGKILL.
+    ///
+    /// # Errors
+    /// Where that fails.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again on its store and port.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        self.child = Self::spawn(self.folder.path(), self.port)?;
+        Ok(())
+    }
+
+    fn spawn(folder: &Path, port: u16) -> anyhow::Result<Child> {
+        let config = folder.join("nats.conf");
+        let store = folder.join("store").display().to_string();
+        std::fs::write(&config, format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {store:?}, sync_interval: always }}\n"))?;
+        let server = nats_server();
+        let child = Command::new(&server).arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        child.with_context(|| format!("{} is needed: run ./just test, which brings one", server.display()))
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `millrace dev`, or `serve`, as a process.
+#[derive(Debug)]
+pub struct Dev {
+    child: aio::Child,
+    /// Where the gateway listens.
+    pub address: String,
+}
+
+impl Dev {
+    /// Starts `dev` on `data` and free ports, and waits until it says that it is up.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub async fn start(data: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut command = aio::Command::new(millrace()?);
+        command.args(["dev", "--any-port", "--data"]).arg(data).arg("--nats-server").arg(nats_server()).args(arguments);
+        let mut child = command.env("MILLRACE_LOG", "warn,async_nats=off").stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().context("its output")?).lines();
+        let find = async {
+            while let Some(line) = lines.next_line().await? {
+                if let Some(url) = line.trim().strip_prefix("GraphQL ") {
+                    return Ok(url.trim().trim_start_matches("http://").trim_end_matches("/graphql").to_owned());
+                }
+            }
+            Err(anyhow!("dev ended before it was up"))
+        };
+        let address = tokio::time::timeout(PATIENCE, find).await.context("dev did not come up")??;
+        // Goes on reading, so that it never blocks on what it prints.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(Self { child, address })
+    }
+
+    /// Starts `serve` with everything on a nats-server, and waits until it answers.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub async fn serve(nats: &Nats, data: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut command = aio::Command::new(millrace()?);
+        command.args(["serve", "--nats", &nats.url(), "--listen", &address, "--data"]).arg(data).args(arguments);
+        let child = command.env("MILLRACE_LOG", "warn,async_nats=off").env("MILLRACE_JWT_SECRET", "test").kill_on_drop(true).spawn()?;
+        let client = Client::new(&address, None);
+        crate::eventually("serve answers", || async { Ok(client.execute("{ __typename }").await.ok()) }).await?;
+        Ok(Self { child, address })
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        self.child.id().context("it has ended")
+    }
+
+    /// Ends it with SIGKILL.
+    ///
+    /// # Errors
+    /// Where that fails.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Asks it to stop as Ctrl-C does; says how long that took and whether it ended well.
+    ///
+    /// # Errors
+    /// Where it does not end.
+    pub async fn interrupt(mut self) -> anyhow::Result<(Duration, bool)> {
+        let pid = Pid::from_raw(i32::try_from(self.pid()?)?).context("a process id")?;
+        let since = tokio::time::Instant::now();
+        kill_process(pid, Signal::INT)?;
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await??;
+        Ok((since.elapsed(), status.success()))
+    }
+
+    /// The processes that it started.
+    ///
+    /// # Errors
+    /// Where the kernel does not say.
+    pub fn children(&self) -> anyhow::Result<Vec<u32>> {
+        let pid = self.pid()?;
+        let mut children = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let list = std::fs::read_to_string(task?.path().join("children"))?;
+            children.extend(list.split_whitespace().map(str::parse::<u32>).collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(children)
+    }
+
+    /// Runs the binary to its end.
+    ///
+    /// # Errors
+    /// Where it cannot be run, or does not end.
+    pub async fn output(arguments: &[&str]) -> anyhow::Result<Output> {
+        let run = aio::Command::new(millrace()?).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+        Ok(tokio::time::timeout(PATIENCE, run).await??)
+    }
+}

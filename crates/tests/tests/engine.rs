@@ -1,0 +1,169 @@
+//! The step engine against a real nats-server: fencing, and killing it anywhere.
+
+#![expect(clippy::expect_used, reason = "a test may fail loudly")]
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use streams::{
+    AppendError, Broker, Checkpoint, CommandAppender, Cursor, Draft, Engine, Fault, LogName, Mark, Record, Service, Snapshot, Step,
+    Topology,
+};
+use tests::{Nats, PATIENCE};
+use tokio_util::sync::CancellationToken;
+
+const STREAMS: &str = "
+shards: 1
+stream: {storage: file, retention: limits, discard: new, num_replicas: 1, max_msgs: -1, max_bytes: -1, deny_delete: true, deny_purge: true}
+logs:
+  - {name: numbers, owner: gateway, readers: [counter]}
+  - {name: sums, owner: counter, readers: [nobody]}
+";
+
+/// Adds up the numbers that it reads, and says each with the sum so far.
+struct Counter {
+    sum: u64,
+}
+
+impl Service for Counter {
+    type Event = (u64, u64);
+
+    fn restore(&mut self) -> Result<Checkpoint, Fault> {
+        self.sum = 0;
+        Ok(Checkpoint::default())
+    }
+
+    fn evolve(&mut self, (_, sum): &(u64, u64)) {
+        self.sum = *sum;
+    }
+
+    fn decide(&mut self, input: &Record, step: &mut Step<(u64, u64)>) -> Result<(), Fault> {
+        for number in input.events::<u64>()? {
+            self.sum += number;
+            step.say((number, self.sum), None);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _: &Checkpoint) -> Snapshot {
+        Box::new(|| Ok(()))
+    }
+}
+
+fn numbers() -> LogName {
+    LogName::new("numbers", None)
+}
+
+fn sums() -> LogName {
+    LogName::new("sums", None)
+}
+
+async fn broker(nats: &Nats) -> (Broker, Topology) {
+    let broker = Broker::connect(&nats.url()).await.expect("connects");
+    let topology = Topology::parse(STREAMS, "streams.yaml").expect("good");
+    streams::apply(&broker, &topology).await.expect("applies");
+    (broker, topology)
+}
+
+/// Feeds 1 to `count`, a record each.
+async fn feed(broker: &Broker, count: u64) {
+    let appender = CommandAppender::start(broker.log(numbers()), Arc::new(Cursor::default), CancellationToken::new());
+    for number in 1..=count {
+        appender.append(number).await.expect("stored");
+    }
+}
+
+/// Reads the sums until `count` numbers were said; checks that each was said once, in order, on a
+/// cursor that never goes back.
+async fn check(broker: &Broker, count: u64) {
+    let mut log = broker.log(sums()).follow(Mark::default());
+    let (mut expected, mut cursor) = (0, 0);
+    while expected < count {
+        let record = tokio::time::timeout(PATIENCE, log.next()).await.expect("in time").expect("no fault");
+        let rests_on = record.cursor.get(&numbers());
+        assert!(rests_on >= cursor, "the cursor goes back from {cursor} to {rests_on}");
+        cursor = rests_on;
+        for (number, sum) in record.events::<(u64, u64)>().expect("known events") {
+            expected += 1;
+            assert_eq!((number, sum), (expected, expected * (expected + 1) / 2));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_writer_is_refused() {
+    let nats = Nats::start().expect("a nats-server");
+    let (broker, _) = broker(&nats).await;
+    let log = broker.log(sums());
+    let draft = Draft::new(&[(1, 1)], &Cursor::default(), Vec::new()).expect("encodes");
+    assert_eq!(log.append(&draft, Some(0)).await, Ok(1));
+    assert_eq!(log.append(&draft, Some(0)).await, Err(AppendError::Refused));
+    assert_eq!(log.append(&draft, Some(1)).await, Ok(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_any_two_appends_nothing_is_lost_or_repeated() {
+    const COUNT: u64 = 150;
+    /// Long enough for the longest of lives to append.
+    const LONGEST_LIFE: Duration = Duration::from_millis(12);
+    let nats = Nats::start().expect("a nats-server");
+    let (broker, topology) = broker(&nats).await;
+    let appender = CommandAppender::start(broker.log(numbers()), Arc::new(Cursor::default), CancellationToken::new());
+    let mut killed_at = BTreeSet::new();
+    for number in 1..=COUNT {
+        appender.append(number).await.expect("stored");
+        let engine = tokio::spawn(Engine::new(&broker, &topology, "counter", sums(), Counter { sum: 0 }).run(CancellationToken::new()));
+        // The kill falls before, during and after the append of this number.
+        let life = LONGEST_LIFE * u32::try_from(number % 25).expect("small") / 24;
+        let _ = tokio::time::timeout(life, check(&broker, number)).await;
+        engine.abort();
+        killed_at.insert(broker.log(sums()).info().await.expect("a log").last);
+    }
+    let _last = tokio::spawn(Engine::new(&broker, &topology, "counter", sums(), Counter { sum: 0 }).run(CancellationToken::new()));
+    check(&broker, COUNT).await;
+    assert!(killed_at.len() > 20, "killed at {killed_at:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_engines_on_one_log_say_everything_once() {
+    const COUNT: u64 = 300;
+    let nats = Nats::start().expect("a nats-server");
+    let (broker, topology) = broker(&nats).await;
+    let stop = CancellationToken::new();
+    for _ in 0..2 {
+        tokio::spawn(Engine::new(&broker, &topology, "counter", sums(), Counter { sum: 0 }).run(stop.clone()));
+    }
+    feed(&broker, COUNT).await;
+    check(&broker, COUNT).await;
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_away_and_comes_back_costs_nothing() {
+    const COUNT: u64 = 50;
+    let mut nats = Nats::start().expect("a nats-server");
+    let (broker, topology) = broker(&nats).await;
+    tokio::spawn(Engine::new(&broker, &topology, "counter", sums(), Counter { sum: 0 }).run(CancellationToken::new()));
+    feed(&broker, COUNT / 2).await;
+    nats.kill().expect("killed");
+    let mut link = broker.link();
+    link.wait_for(|link| !link.connected).await.expect("a link");
+    let draft = Draft::new(&[0], &Cursor::default(), Vec::new()).expect("encodes");
+    assert!(matches!(broker.log(numbers()).append(&draft, None).await, Err(AppendError::Unavailable(_))));
+    nats.start_again().expect("started");
+    link.wait_for(|link| link.connected).await.expect("a link");
+    let appender = CommandAppender::start(broker.log(numbers()), Arc::new(Cursor::default), CancellationToken::new());
+    for number in COUNT / 2 + 1..=COUNT {
+        tests::eventually("the log takes commands again", || async { Ok(appender.append(number).await.ok()) }).await.expect("stored");
+    }
+    check(&broker, COUNT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_cannot_change_once_there_is_data() {
+    let nats = Nats::start().expect("a nats-server");
+    let (broker, topology) = broker(&nats).await;
+    streams::apply(&broker, &topology).await.expect("the same again changes nothing");
+    let more = Topology::parse(&STREAMS.replace("shards: 1", "shards: 3"), "streams.yaml").expect("good");
+    let error = streams::apply(&broker, &more).await.expect_err("refused");
+    assert!(error.contains("made with 1 shards") && error.contains("says 3"), "{error}");
+}

@@ -1,0 +1,27 @@
+# People's recipes; `./just RECIPE` brings just and nats-server along where they are missing.
+
+export PATH := justfile_directory() / ".tools/bin:" + env("PATH")
+
+# The recipes.
+default:
+    @just --list
+
+# Start everything with demo data: nats-server, services, gateway.
+dev *ARGS:
+    cargo build --bin millrace
+    @"${CARGO_TARGET_DIR:-target}/debug/millrace" dev {{ ARGS }}
+
+# Run every test of the repository.
+test *ARGS:
+    cargo build --workspace --all-targets
+    if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace {{ ARGS }}; else cargo test --workspace {{ ARGS }}; fi
+
+# What must hold before a commit: format, lints, licences where cargo-deny is there.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; fi
+
+# Format everything.
+fmt:
+    cargo fmt --all
