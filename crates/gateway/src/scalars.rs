@@ -39,6 +39,7 @@ fn refused<T: async_graphql::InputType>(why: impl std::fmt::Display) -> InputVal
     InputValueError::custom(why)
 }
 
+/// An instant in UTC, RFC 3339 with microseconds.
 #[Scalar]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -51,6 +52,7 @@ impl ScalarType for DateTime {
     }
 }
 
+/// International Bank Account Number, ISO 13616: electronic form, no spaces, check digits verified.
 #[Scalar]
 impl ScalarType for Iban {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -62,6 +64,7 @@ impl ScalarType for Iban {
     }
 }
 
+/// ISO 4217 alphabetic code of a currency in use.
 #[Scalar]
 impl ScalarType for Currency {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -73,6 +76,7 @@ impl ScalarType for Currency {
     }
 }
 
+/// A decimal number as a string, never a float. An amount has at most the currency's minor-unit places on input, exactly those on output.
 #[Scalar]
 impl ScalarType for Decimal {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -85,6 +89,7 @@ impl ScalarType for Decimal {
     }
 }
 
+/// Opaque token of how far the logs had come. Pass it as `atLeast` to read at least as new a state.
 #[Scalar]
 impl ScalarType for Position {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -31,6 +31,7 @@ impl Transaction {
     }
 }
 
+/// One entry on one account.
 #[Object]
 impl Transaction {
     pub(crate) async fn id(&self) -> ID {
