@@ -25,3 +25,8 @@ check:
 # Format everything.
 fmt:
     cargo fmt --all
+
+# Measure a release build: payments worked off per second, and the time to the creditor's screen.
+measure:
+    cargo build --release --bin millrace --bin measure
+    "${CARGO_TARGET_DIR:-target}/release/measure"
