@@ -19,7 +19,7 @@ struct Person {
 }
 
 const LISA: Person = Person { name: "Lisa", email: "lisa@example.org", id: Uuid::from_u128(0x11), minor: 100_000 };
-const DAVID: Person = Person { name: "David", email: "david@example.org", id: Uuid::from_u128(0x22), minor: 30_000 };
+const DAVID: Person = Person { name: "David", email: "david@example.org", id: Uuid::from_u128(0x44), minor: 30_000 };
 
 /// A demo customer.
 pub(crate) struct Seeded {

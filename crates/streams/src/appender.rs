@@ -12,8 +12,9 @@ use crate::{AppendError, Cursor, Draft, Log};
 /// Commands that wait for their append at most; more are refused at once, so that a caller hears
 /// of overload within milliseconds.
 const QUEUE_COMMANDS: usize = 16_384;
-/// Most commands of one record: with the longest texts they stay below half a mebibyte.
-const RECORD_COMMANDS: usize = 512;
+/// Most commands of one record: with the longest texts they have 210 kB, so that what services make
+/// of them stays below a server's usual limit of one mebibyte (see `BATCH_BYTES`).
+const RECORD_COMMANDS: usize = 256;
 
 /// A command, and where its answer goes.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{AppendError, Broker, Cursor, Draft, Fault, Follower, Inputs, Log, LogName, Mark, Record, Topology, now};
 
-/// A snapshot is written after this many input events, so that a restart folds no more than about
-/// half a second's worth of its own log …
+/// A snapshot is written after this many input records, so that a restart folds no more than about
+/// a second's worth of its own log …
 const SNAPSHOT_RECORDS: u64 = 2_000;
 /// … or after this long, if anything came in at all.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
@@ -149,11 +149,11 @@ impl<S: Service> Engine<S> {
             let batch = tokio::select! {
                 batch = inputs.batch() => batch?,
                 () = self.snapshots.due() => {
-                    self.snapshots.take(&mut self.service, &at).await?;
+                    self.snapshot(&at, &inputs).await?;
                     continue;
                 }
                 () = stop.cancelled() => {
-                    self.snapshots.take(&mut self.service, &at).await?;
+                    self.snapshot(&at, &inputs).await?;
                     return Ok(Restart::Stopped);
                 }
             };
@@ -174,9 +174,17 @@ impl<S: Service> Engine<S> {
                 }
             }
             if self.snapshots.is_full() {
-                self.snapshots.take(&mut self.service, &at).await?;
+                self.snapshot(&at, &inputs).await?;
             }
         }
+    }
+
+    /// Snapshots the state. Its inputs stand where they were taken, which for a read model that is
+    /// still catching up is behind what the last record rests on.
+    async fn snapshot(&mut self, at: &Checkpoint, inputs: &Inputs) -> Result<(), Fault> {
+        let mut checkpoint = at.clone();
+        self.inputs.iter().for_each(|log| checkpoint.cursor.set(log, inputs.taken().get(log)));
+        self.snapshots.take(&mut self.service, &checkpoint).await
     }
 
     /// Restores the snapshot and folds the rest of the own log; none, where the server went away.
@@ -199,6 +207,8 @@ impl<S: Service> Engine<S> {
         let start = |log: &LogName| if models.contains(&log.base()) { kept.get(log) } else { at.cursor.get(log) };
         let marks = self.inputs.iter().map(|log| (log.clone(), Mark::at(start(log)))).collect();
         let inputs = Inputs::follow(&self.broker, marks, &at.cursor);
+        // What is decided from here on rests on all of the read models, also on what they were ahead.
+        at.cursor.merge(inputs.taken());
         Ok(Some((at, inputs)))
     }
 

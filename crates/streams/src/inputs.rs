@@ -12,8 +12,9 @@ use crate::{Broker, Cursor, Fault, Follower, LogName, Mark, Record};
 
 /// Most records that one batch takes.
 pub const BATCH_RECORDS: usize = 256;
-/// A batch ends with the record that reaches this many bytes. What a step makes of it is less than
-/// three times as much, and so stays below a server's usual limit of one mebibyte.
+/// A batch of several records has at most this many bytes. The largest growth from one log to the
+/// next is the ledger's, below 1.7; so steps stay below a server's usual limit of one mebibyte, and
+/// what a first record alone may exceed this by is bounded by the gateway's command records.
 pub const BATCH_BYTES: usize = 256 * 1024;
 
 #[derive(Debug)]
@@ -65,8 +66,9 @@ impl Inputs {
         loop {
             let mut progress = false;
             for index in 0..self.inputs.len() {
-                while batch.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
-                    match self.poll_one(index, cx) {
+                while batch.len() < BATCH_RECORDS {
+                    let room = if batch.is_empty() { usize::MAX } else { BATCH_BYTES.saturating_sub(bytes) };
+                    match self.poll_one(index, room, cx) {
                         Poll::Ready(Ok(record)) => {
                             bytes += record.len();
                             batch.push_back(record);
@@ -77,17 +79,15 @@ impl Inputs {
                     }
                 }
             }
-            let full = batch.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES;
-            match (batch.is_empty(), progress && !full) {
-                (_, true) => {}
-                (false, false) => return Poll::Ready(Ok(batch)),
-                (true, false) => return Poll::Pending,
+            // What was taken may have set another log's head free, so they are asked until none gives.
+            if !progress || batch.len() >= BATCH_RECORDS {
+                return if batch.is_empty() { Poll::Pending } else { Poll::Ready(Ok(batch)) };
             }
         }
     }
 
-    /// Takes the next record of one log, if it may be taken yet.
-    fn poll_one(&mut self, index: usize, cx: &mut Context<'_>) -> Poll<Result<Record, Fault>> {
+    /// Takes the next record of one log, if it may be taken yet and has no more bytes than `room`.
+    fn poll_one(&mut self, index: usize, room: usize, cx: &mut Context<'_>) -> Poll<Result<Record, Fault>> {
         let input = &mut self.inputs[index];
         let record = match input.head.take() {
             Some(record) => record,
@@ -97,11 +97,11 @@ impl Inputs {
                 Poll::Pending => return Poll::Pending,
             },
         };
-        if self.may_take(&record) {
+        if record.len() <= room && self.may_take(&record) {
             self.taken.advance(&record.log, record.seq);
             Poll::Ready(Ok(record))
         } else {
-            // No waker is needed: only another log can set it free, and that is polled too.
+            // No waker is needed: it waits for another log, which is polled too, or for the next batch.
             self.inputs[index].head = Some(record);
             Poll::Pending
         }

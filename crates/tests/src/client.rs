@@ -93,6 +93,14 @@ impl Client {
         }
     }
 
+    /// The same, of an operation that is handed over.
+    ///
+    /// # Errors
+    /// Where there are errors, or no answer.
+    pub async fn execute_owned(&self, query: String) -> anyhow::Result<Value> {
+        self.execute(&query).await
+    }
+
     /// Sends a request; answers with all of the response.
     ///
     /// # Errors

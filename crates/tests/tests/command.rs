@@ -92,7 +92,13 @@ async fn a_nats_server_that_dies_comes_back_and_one_that_is_orphaned_goes() {
     anonymous.register("Before").await.expect("registered");
     let killed = first.children().expect("children")[0];
     kill(killed);
-    tests::eventually("customers register again", || async { Ok(anonymous.register("After").await.ok()) }).await.expect("registered");
+    // One that had no answer may have been registered, so each attempt has its own name.
+    let attempt = std::sync::atomic::AtomicU32::new(0);
+    let again = || async {
+        let number = attempt.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(anonymous.register(&format!("After{number}")).await.ok())
+    };
+    tests::eventually("customers register again", again).await.expect("registered");
     let orphan = first.children().expect("children")[0];
     assert_ne!(killed, orphan);
     first.kill().await.expect("killed");

@@ -182,3 +182,30 @@ async fn operator(address: &str) -> Client {
     let token = Dev::output(&["token", "--role", "operator", "--jwt-secret", "test"]).await.expect("a token");
     Client::new(address, Some(String::from_utf8(token.stdout).expect("text").trim()))
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_payments_fit_into_a_server_with_default_limits() {
+    let nats = Nats::start().expect("a nats-server");
+    let data = tempfile::tempdir().expect("a folder");
+    let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
+    let operator = operator(&serve.address).await;
+    let payers = payers(&serve.address, &operator).await;
+    let reference = "𝄞".repeat(140);
+    let bulk = |payer: usize| {
+        let (from, to) = (&payers[payer], &payers[(payer + 1) % PAYERS]);
+        let input = format!(
+            "{{debtorAccountId: \"{}\", creditorIban: \"{}\", amount: {{amount: \"0.01\", currency: \"EUR\"}}, reference: \"{reference}\"}}",
+            from.account, to.iban
+        );
+        let inputs = vec![input; 1_000].join(", ");
+        from.client.execute_owned(format!("mutation {{ initiatePayments(inputs: [{inputs}]) {{ payment {{ id }} errors {{ code }} }} }}"))
+    };
+    let answers = join_all((0..PAYERS).map(bulk)).await;
+    for (payer, answer) in payers.iter().zip(answers) {
+        let answer = answer.expect("an answer");
+        let payments = answer["initiatePayments"].as_array().expect("a list");
+        assert_eq!(payments.len(), 1_000);
+        let last = payments[999]["payment"]["id"].as_str().expect("an id");
+        assert_eq!(payer.client.final_status(last).await.expect("final"), "BOOKED");
+    }
+}
