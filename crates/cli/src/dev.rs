@@ -40,6 +40,9 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
             let broker = Broker::connect(&url).await.with_context(|| nats_log(data.path()))?;
             streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
             let running = Running::start(&Roles::all(&topology), &args.bank, &data, &broker, &topology, Some(listener))?;
+            if let Some(bank) = &running.gateway {
+                bank.models.caught_up().await;
+            }
             let demo = match &running.gateway {
                 Some(bank) if !args.no_demo => Some(demo::seed(bank).await?),
                 Some(_) | None => None,

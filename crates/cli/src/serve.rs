@@ -58,11 +58,11 @@ impl Roles {
 
 /// Reads the declaration of the logs.
 pub(crate) fn topology(args: &BankArgs) -> anyhow::Result<Arc<Topology>> {
-    let topology = match &args.streams {
-        Some(file) => Topology::read(file)?,
-        None if Path::new(STREAMS_FILE).exists() => Topology::read(Path::new(STREAMS_FILE))?,
-        None => Topology::parse(BUILT_IN_STREAMS, "the built-in streams.yaml")?,
-    };
+    let built_in = Topology::parse(BUILT_IN_STREAMS, "the built-in streams.yaml")?;
+    let here = Path::new(STREAMS_FILE);
+    let Some(file) = args.streams.as_deref().or_else(|| here.exists().then_some(here)) else { return Ok(Arc::new(built_in)) };
+    let topology = Topology::read(file)?;
+    topology.check_logs(&built_in, &file.display().to_string())?;
     Ok(Arc::new(topology))
 }
 
@@ -76,6 +76,7 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub(crate) struct Running {
     /// The gateway's inside, where this process has one.
     pub gateway: Option<Arc<Bank>>,
+    broker: Broker,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -95,7 +96,7 @@ impl Running {
         for role in &roles.services {
             services::run(*role, &settings, broker, topology, &data.state(), &tasks, &stop)?;
         }
-        let mut running = Self { gateway: None, tasks, stop };
+        let mut running = Self { gateway: None, broker: broker.clone(), tasks, stop };
         if let Some(listener) = listener {
             running.start_gateway(args, data, broker, topology, listener)?;
         }
@@ -128,6 +129,7 @@ impl Running {
     /// Stops everything; says if something had to be left behind.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
+        self.broker.leave();
         self.tasks.close();
         if tokio::time::timeout(stop::SERVICES_WAIT, self.tasks.wait()).await.is_err() {
             // Open websockets end here; nothing is lost, since the logs have it.

@@ -136,12 +136,15 @@ pub enum LedgerEvent {
 }
 
 impl LedgerEvent {
-    /// The other shard that has to act on this event, if any.
+    /// The other shard that has to act on this event, or on which a payment ends with it, if any.
     #[must_use]
     pub const fn concerns(&self) -> Option<Shard> {
         match self {
-            Self::Booked(Transaction { leg: Leg::Outgoing { to } | Leg::Bounced { to, .. }, .. }) => Some(*to),
-            Self::Booked(Transaction { leg: Leg::Transfer | Leg::Incoming { .. } | Leg::Returned { .. }, .. })
+            Self::Booked(Transaction {
+                leg: Leg::Outgoing { to: shard } | Leg::Bounced { to: shard, .. } | Leg::Incoming { from: shard },
+                ..
+            }) => Some(*shard),
+            Self::Booked(Transaction { leg: Leg::Transfer | Leg::Returned { .. }, .. })
             | Self::AccountActivated { .. }
             | Self::StatusApplied { .. }
             | Self::Rejected { .. } => None,

@@ -14,7 +14,7 @@ use streams::{AppendError, Broker, CommandAppender, LogName, Topology};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Keys, Models, errors::Failure, recent::RecentKeys};
+use crate::{Keys, Models, errors::Failure, models::READ_WAIT, recent::RecentKeys};
 
 /// How long a command waits for the answer of its service. When it is over, the command is stored
 /// and will still be acted on.
@@ -79,8 +79,21 @@ impl Bank {
         }
     }
 
+    /// Waits, bounded, until every read model shows at least what it did before a restart.
+    pub(crate) async fn caught_up(&self) -> Result<(), Failure> {
+        let waited = tokio::time::timeout(READ_WAIT, self.models.caught_up()).await;
+        waited.map_err(|_| Failure::Unavailable("The read models are being built again. Try again in a moment.".to_owned()))
+    }
+
+    /// Waits, bounded, until accounts can be recognised: all that accepting a payment needs.
+    pub(crate) async fn directory_caught_up(&self) -> Result<(), Failure> {
+        let waited = tokio::time::timeout(READ_WAIT, self.models.directory.caught_up()).await;
+        waited.map_err(|_| Failure::Unavailable("The directory of accounts is being built again. Try again in a moment.".to_owned()))
+    }
+
     /// Waits until reads show at least `position`.
     pub(crate) async fn reach(&self, position: Option<&Position>) -> Result<(), Failure> {
+        self.caught_up().await?;
         match position {
             Some(position) if !self.models.reach(position).await => Err(Failure::StaleRead),
             Some(_) | None => Ok(()),

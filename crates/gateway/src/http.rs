@@ -3,11 +3,15 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use async_graphql::{Data, http::ALL_WEBSOCKET_PROTOCOLS, http::GraphiQLSource};
-use async_graphql_axum::{GraphQLProtocol, GraphQLRequest, GraphQLResponse, GraphQLWebSocket};
+use async_graphql_axum::{GraphQLProtocol, GraphQLResponse, GraphQLWebSocket};
 use axum::{
     Json, Router,
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
+    body::Bytes,
+    extract::{State, WebSocketUpgrade, rejection::BytesRejection, ws::rejection::WebSocketUpgradeRejection},
+    http::{
+        HeaderMap, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE},
+    },
     response::{Html, IntoResponse, Response},
     routing::get,
 };
@@ -58,11 +62,29 @@ async fn playground() -> Html<String> {
     Html(GraphiQLSource::build().endpoint("/graphql").subscription_endpoint("/graphql").title("Millrace").finish())
 }
 
-async fn graphql(State(gateway): State<Gateway>, headers: HeaderMap, request: GraphQLRequest) -> Response {
+async fn graphql(State(gateway): State<Gateway>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let is_json = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
+    if !is_json {
+        let message = "Send a GraphQL request in JSON, with the content type application/json.";
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal(message, "BAD_REQUEST")).into_response();
+    }
+    let Ok(body) = body else {
+        let message = format!("The request has more than {MAX_BODY_BYTES} bytes, or did not arrive whole.");
+        return (StatusCode::PAYLOAD_TOO_LARGE, refusal(&message, "BAD_REQUEST")).into_response();
+    };
+    let Ok(request) = serde_json::from_slice::<async_graphql::Request>(&body) else {
+        let message = "The body is not one GraphQL request in JSON, like {\"query\": \"{ viewer { name } }\"}.";
+        return (StatusCode::BAD_REQUEST, refusal(message, "BAD_REQUEST")).into_response();
+    };
     match caller(&gateway.keys, &headers) {
-        Ok(caller) => GraphQLResponse::from(gateway.schema.execute(request.into_inner().data(caller)).await).into_response(),
+        Ok(caller) => GraphQLResponse::from(gateway.schema.execute(request.data(caller)).await).into_response(),
         Err(error) => unauthenticated(error),
     }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
 }
 
 async fn websocket(

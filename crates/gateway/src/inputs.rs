@@ -52,6 +52,11 @@ pub(crate) struct MoneyInput {
 
 impl MoneyInput {
     pub(crate) fn money(&self, errors: &mut Vec<UserError>) -> Option<Money> {
+        if !self.currency.0.is_supported() {
+            let message = format!("This bank does not move {}.", self.currency.0);
+            errors.push(UserError::new(UserErrorCode::CurrencyNotSupported, &["input", "amount", "currency"], message));
+            return None;
+        }
         let path = ["input", "amount", "amount"];
         let parsed = Money::parse_positive(&self.amount.0, self.currency.0);
         parsed.map_err(|error| errors.push(invalid_amount(&path, error))).ok()

@@ -29,7 +29,7 @@ impl Models {
     pub fn open(folder: &Path, shards: u16) -> Result<Self, Fault> {
         let directory = Arc::new(ReadModel::open(folder, None, Directory::default())?);
         let overview = |shard| ReadModel::open(folder, Some(shard), Overview::default()).map(Arc::new);
-        let history = |shard| ReadModel::open(folder, Some(shard), PaymentHistory::default()).map(Arc::new);
+        let history = |shard| ReadModel::open(folder, Some(shard), PaymentHistory::new(Shard(shard))).map(Arc::new);
         let overviews = (0..shards).map(overview).collect::<Result<_, _>>()?;
         let histories = (0..shards).map(history).collect::<Result<_, _>>()?;
         Ok(Self { directory, overviews, histories })
@@ -96,13 +96,22 @@ impl Models {
     /// Waits, bounded, until every model shows all of `position` that concerns it; says whether.
     pub(crate) async fn reach(&self, position: &Position) -> bool {
         let all = async {
-            wait_for(&self.directory, |cursor| position.is_reached_unsharded(cursor)).await;
+            wait_for(&self.directory, |cursor| position.is_reached(None, cursor)).await;
             for (shard, (overview, history)) in (0..).zip(self.overviews.iter().zip(&self.histories)) {
-                wait_for(overview, |cursor| position.is_reached_on(shard, cursor)).await;
-                wait_for(history, |cursor| position.is_reached_on(shard, cursor)).await;
+                wait_for(overview, |cursor| position.is_reached(Some(shard), cursor)).await;
+                wait_for(history, |cursor| position.is_reached(Some(shard), cursor)).await;
             }
         };
         tokio::time::timeout(READ_WAIT, all).await.is_ok()
+    }
+
+    /// Waits until every model shows at least what was shown before this process started.
+    pub async fn caught_up(&self) {
+        self.directory.caught_up().await;
+        for (overview, history) in self.overviews.iter().zip(&self.histories) {
+            overview.caught_up().await;
+            history.caught_up().await;
+        }
     }
 
     /// Waits, bounded, until the directory rests on record `seq` of `log`; says whether.

@@ -50,6 +50,12 @@ impl<T: Into<Failure>> From<T> for Failed {
     }
 }
 
+impl From<Failed> for PayError {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
 impl From<projections::StoreError> for PayError {
     fn from(error: projections::StoreError) -> Self {
         Self::Failed(error.into())
@@ -77,6 +83,8 @@ impl Bank {
             let seq = self.append_order(shard, order.clone()).await?;
             return Ok(accepted(shard, order, seq));
         }
+        // Whether a key was used before is known once the model has come to where it was.
+        self.caught_up().await.map_err(Failed)?;
         if let Some(before) = self.accepted_before(&order)? {
             return before;
         }

@@ -51,6 +51,7 @@ pub struct Query;
 impl Query {
     /// Resolves any id the caller may see; null for one that does not exist or is not theirs.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
+        bank(ctx).caught_up().await?;
         Ok(Node::find(bank(ctx), caller(ctx), &id).map_err(Failure::from)?)
     }
 
@@ -80,6 +81,7 @@ impl Query {
 
     /// Who would be paid: the holder's name and currency behind an IBAN held at this bank, before paying it.
     async fn payee(&self, ctx: &Context<'_>, iban: Iban) -> Result<Option<Payee>> {
+        bank(ctx).directory_caught_up().await?;
         match caller(ctx) {
             Caller::Anonymous => Ok(None),
             Caller::Customer(_) | Caller::Operator => Ok(Payee::find(bank(ctx), iban.0).map_err(Failure::from)?),
@@ -94,6 +96,7 @@ impl Query {
         after: Option<String>,
     ) -> Result<Page<Payment>> {
         operator(ctx)?;
+        bank(ctx).caught_up().await?;
         let size = page_size(first)?;
         // One number a shard: how far its held payments were seen.
         let mut seen = after.as_deref().map(decode_cursor).transpose()?.unwrap_or_default();

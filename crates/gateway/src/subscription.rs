@@ -2,15 +2,15 @@
 //! So nothing is buffered for a subscriber, a slow one skips or catches up, and resuming is the same
 //! read. This module must never hold data for a subscriber.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_graphql::{Context, ID, Result, Subscription};
-use domain::{AccountId, PaymentId};
+use domain::{AccountId, PaymentId, Shard};
 use futures_util::{Stream, stream::unfold};
 use projections::{AccountRow, BalanceRow, EntryRow, PaymentRow, Watch};
 
 use crate::{
-    Bank,
+    Bank, Caller,
     account::{Account, Balance},
     errors::Failure,
     payment::Payment,
@@ -20,6 +20,11 @@ use crate::{
 
 /// Entries read at once while a subscriber catches up.
 const CATCH_UP_ENTRIES: usize = 256;
+
+/// How often, and how many times, a payment is looked for that a subscription names: for half a second,
+/// which is a hundred times what a read model needs to have it.
+const KNOWN_INTERVAL: Duration = Duration::from_millis(10);
+const KNOWN_ATTEMPTS: usize = 50;
 
 /// What can be watched.
 pub struct Subscription;
@@ -33,6 +38,7 @@ impl Subscription {
         account_id: ID,
         after_version: Option<i32>,
     ) -> Result<impl Stream<Item = Result<Balance>> + use<>> {
+        bank(ctx).caught_up().await?;
         let account = visible(ctx, &account_id)?;
         let bank = Arc::clone(bank(ctx));
         let watch = bank.models.overview(account.id).watch(account.id);
@@ -50,6 +56,7 @@ impl Subscription {
         account_id: ID,
         after_version: Option<i32>,
     ) -> Result<impl Stream<Item = Result<Transaction>> + use<>> {
+        bank(ctx).caught_up().await?;
         let account = visible(ctx, &account_id)?;
         let bank = Arc::clone(bank(ctx));
         let model = bank.models.overview(account.id);
@@ -68,8 +75,8 @@ impl Subscription {
     async fn payment_changed(&self, ctx: &Context<'_>, id: ID) -> Result<impl Stream<Item = Result<Payment>> + use<>> {
         let bank = Arc::clone(bank(ctx));
         let id: PaymentId = id.parse().map_err(|_| Failure::UnknownPayment)?;
-        Payment::find(&bank, caller(ctx), id).map_err(Failure::from)?.ok_or(Failure::UnknownPayment)?;
-        let (shard, _) = bank.models.payment(id).map_err(Failure::from)?.ok_or(Failure::UnknownPayment)?;
+        bank.caught_up().await?;
+        let shard = known(&bank, caller(ctx), id).await?;
         let watch = bank.models.history(shard).watch(id);
         Ok(unfold(Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new() }, |mut payments| async move {
             let next = payments.next().await.transpose()?.map(|row| Payment { row }).map_err(Into::into);
@@ -82,6 +89,21 @@ impl Subscription {
 fn visible(ctx: &Context<'_>, id: &ID) -> Result<AccountRow, Failure> {
     let id: AccountId = id.parse().map_err(|_| Failure::UnknownAccount)?;
     Account::find(bank(ctx), caller(ctx), id)?.map(|account| account.row).ok_or(Failure::UnknownAccount)
+}
+
+/// The shard of a payment that the caller may see. One that was accepted a moment ago, perhaps by another
+/// gateway, is waited for; so is one that does not exist or is not theirs, which must not differ.
+async fn known(bank: &Bank, caller: Caller, id: PaymentId) -> Result<Shard, Failure> {
+    let mut tick = tokio::time::interval(KNOWN_INTERVAL);
+    for _ in 0..KNOWN_ATTEMPTS {
+        tick.tick().await;
+        if Payment::find(bank, caller, id)?.is_some()
+            && let Some((shard, _)) = bank.models.payment(id)?
+        {
+            return Ok(shard);
+        }
+    }
+    Err(Failure::UnknownPayment)
 }
 
 fn version(version: i32) -> u64 {
@@ -138,7 +160,7 @@ impl Entries {
 
 struct Payments {
     bank: Arc<Bank>,
-    shard: domain::Shard,
+    shard: Shard,
     id: PaymentId,
     watch: Watch<PaymentId>,
     /// How many of its statuses were sent.

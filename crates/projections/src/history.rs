@@ -37,7 +37,7 @@ pub enum PaymentStatus {
     Held,
     /// Passed fraud detection.
     Checked,
-    /// Debited.
+    /// Debited and credited.
     Booked,
     /// No money moved.
     Rejected,
@@ -60,8 +60,8 @@ pub struct PaymentRow {
     pub review: Option<CommandId>,
     /// Its place in the command log.
     pub accepted_seq: u64,
-    /// Where its last status was said: the log, the record, and the shard that has to act on it.
-    latest: (LogName, u64, Option<u16>),
+    /// Where it was last said how far it is: the debit and, on another shard, its credit.
+    latest: Position,
     /// This payment's number in the model.
     pub number: u64,
     /// The debtor's payment before this one, 0 for none.
@@ -73,7 +73,7 @@ impl PaymentRow {
     #[must_use]
     pub fn accepted(order: PaymentOrder, log: LogName, accepted_seq: u64) -> Self {
         let history = vec![(PaymentStatus::Accepted, order.at)];
-        let latest = (log, accepted_seq, None);
+        let latest = Position::at(log, accepted_seq);
         Self { order, creditor: None, history, rejection: None, review: None, accepted_seq, latest, number: 0, previous: 0 }
     }
 
@@ -83,7 +83,7 @@ impl PaymentRow {
         self.history.last().map_or(PaymentStatus::Accepted, |(status, _)| *status)
     }
 
-    /// Whether an answer that waits for the end is due: it is final, though a booked one may still be returned, or held.
+    /// Whether an answer that waits for the end is due: it is final, or held.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.is_final() || self.status() == PaymentStatus::Held
@@ -112,15 +112,23 @@ impl PaymentRow {
     /// Where its last status was said.
     #[must_use]
     pub fn position(&self) -> Position {
-        let (log, seq, also_on) = self.latest.clone();
-        Position::at_and_on(log, seq, also_on)
+        self.latest.clone()
     }
 }
 
 /// The model's fold, and who watches which payment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PaymentHistory {
+    shard: Shard,
     watchers: Watchers<PaymentId>,
+}
+
+impl PaymentHistory {
+    /// The payments that live on `shard`.
+    #[must_use]
+    pub fn new(shard: Shard) -> Self {
+        Self { shard, watchers: Watchers::default() }
+    }
 }
 
 impl Projection for PaymentHistory {
@@ -143,7 +151,13 @@ impl Projection for PaymentHistory {
                 "payment-commands" => record.events()?.into_iter().try_for_each(|event| fold.command(record, event))?,
                 "payments" => record.events()?.into_iter().try_for_each(|event| fold.validated(record, event))?,
                 "fraud" => record.events()?.into_iter().try_for_each(|event| fold.checked(record, &event))?,
-                "ledger" => record.events()?.into_iter().try_for_each(|event| fold.ledger(record, event))?,
+                "ledger" if record.log.shard() == Some(self.shard.0) => {
+                    record.events()?.into_iter().try_for_each(|event| fold.ledger(record, event))?;
+                }
+                "ledger" if record.concerns.contains(&self.shard.0) => {
+                    record.events()?.into_iter().try_for_each(|event| fold.credited(record, self.shard, event))?;
+                }
+                "ledger" => {}
                 other => {
                     let why = format!("the payments model does not read {other}");
                     return Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into());
@@ -174,7 +188,6 @@ struct Change {
     status: PaymentStatus,
     at: Timestamp,
     rejection: Option<RejectionCode>,
-    also_on: Option<u16>,
 }
 
 impl<'a> Fold<'a> {
@@ -212,11 +225,11 @@ impl<'a> Fold<'a> {
     fn validated(&mut self, record: &Record, event: PaymentEvent) -> Result<(), StoreError> {
         match event {
             PaymentEvent::Validated { order, creditor, at } => {
-                let change = Change { status: PaymentStatus::Validated, at, rejection: None, also_on: None };
+                let change = Change { status: PaymentStatus::Validated, at, rejection: None };
                 self.change(record, order.id, change, |row| row.creditor = Some(creditor))
             }
             PaymentEvent::Rejected { payment, code, at } => {
-                let change = Change { status: PaymentStatus::Rejected, at, rejection: Some(code), also_on: None };
+                let change = Change { status: PaymentStatus::Rejected, at, rejection: Some(code) };
                 self.change(record, payment, change, |_| {})
             }
             PaymentEvent::Reviewed(_) => Ok(()),
@@ -229,39 +242,64 @@ impl<'a> Fold<'a> {
             Verdict::Held => (PaymentStatus::Held, None),
             Verdict::Declined(code) => (PaymentStatus::Rejected, Some(code)),
         };
-        let change = Change { status, at: event.at, rejection, also_on: None };
+        let change = Change { status, at: event.at, rejection };
         self.change(record, event.order.id, change, |row| row.review = event.review)
     }
 
     fn ledger(&mut self, record: &Record, event: LedgerEvent) -> Result<(), StoreError> {
         let (payment, change) = match event {
             LedgerEvent::Booked(transaction) => {
-                let (status, rejection, also_on) = match transaction.leg {
-                    Leg::Transfer => (PaymentStatus::Booked, None, None),
-                    Leg::Outgoing { to: Shard(to) } => (PaymentStatus::Booked, None, Some(to)),
-                    Leg::Returned { code, .. } => (PaymentStatus::Returned, Some(code), None),
+                let (status, rejection) = match transaction.leg {
+                    Leg::Transfer => (PaymentStatus::Booked, None),
+                    Leg::Returned { code, .. } => (PaymentStatus::Returned, Some(code)),
+                    // How it ends is said on the creditor's shard.
+                    Leg::Outgoing { .. } => return self.debited(record, transaction.payment),
                     // The other half of a payment that lives on another shard.
                     Leg::Incoming { .. } | Leg::Bounced { .. } => return Ok(()),
                 };
-                (transaction.payment, Change { status, at: transaction.at, rejection, also_on })
+                (transaction.payment, Change { status, at: transaction.at, rejection })
             }
             LedgerEvent::Rejected { payment, code, at, .. } => {
-                (payment, Change { status: PaymentStatus::Rejected, at, rejection: Some(code), also_on: None })
+                (payment, Change { status: PaymentStatus::Rejected, at, rejection: Some(code) })
             }
             LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => return Ok(()),
         };
         self.change(record, payment, change, |_| {})
     }
 
+    /// A debit whose credit is booked on another shard: no status yet, but a place to read from.
+    fn debited(&mut self, record: &Record, id: PaymentId) -> Result<(), StoreError> {
+        self.known(record, id)?.latest = Position::at(record.log.clone(), record.seq);
+        Ok(())
+    }
+
+    /// What another shard booked for a payment of this one: the credit, with which it ends.
+    fn credited(&mut self, record: &Record, shard: Shard, event: LedgerEvent) -> Result<(), StoreError> {
+        match event {
+            LedgerEvent::Booked(transaction) if transaction.leg == Leg::Incoming { from: shard } => {
+                let debit = self.known(record, transaction.payment)?.latest.clone();
+                let change = Change { status: PaymentStatus::Booked, at: transaction.at, rejection: None };
+                self.change(record, transaction.payment, change, |row| row.latest = debit.and(row.latest.clone()))
+            }
+            LedgerEvent::Booked(_)
+            | LedgerEvent::Rejected { .. }
+            | LedgerEvent::AccountActivated { .. }
+            | LedgerEvent::StatusApplied { .. } => Ok(()),
+        }
+    }
+
+    fn known(&mut self, record: &Record, id: PaymentId) -> Result<&mut PaymentRow, StoreError> {
+        let why = format!("{id} was never accepted");
+        let unknown = Fault::Unreadable { log: record.log.clone(), seq: record.seq, why };
+        self.row(id)?.ok_or_else(|| unknown.into())
+    }
+
     fn change(&mut self, record: &Record, id: PaymentId, change: Change, and: impl FnOnce(&mut PaymentRow)) -> Result<(), StoreError> {
-        let Some(row) = self.row(id)? else {
-            let why = format!("{id} was never accepted");
-            return Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into());
-        };
+        let row = self.known(record, id)?;
         let was_held = row.status() == PaymentStatus::Held;
         row.history.push((change.status, change.at));
         row.rejection = change.rejection;
-        row.latest = (record.log.clone(), record.seq, change.also_on);
+        row.latest = Position::at(record.log.clone(), record.seq);
         and(row);
         let number = row.number;
         if change.status == PaymentStatus::Held {

@@ -19,6 +19,8 @@ use crate::store::{self, StoreError, pack, unpack};
 /// How long commits may stay without an fsync. A crash loses them with the progress they made, and
 /// the log refills both; an fsync stalls the fold for tens of milliseconds.
 const DURABLE_INTERVAL: Duration = Duration::from_secs(5);
+/// Pause before a server that did not say where a log ends is asked again.
+const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(100);
 const PROGRESS: TableDefinition<&str, &[u8]> = TableDefinition::new("progress");
 
 /// How far a model has folded.
@@ -65,6 +67,8 @@ pub struct ReadModel<P> {
     shard: Option<u16>,
     file: String,
     progress: watch::Sender<Progress>,
+    /// Whether it has come to where its logs ended when this process began to fold.
+    caught_up: watch::Sender<bool>,
 }
 
 impl<P: Projection> ReadModel<P> {
@@ -77,7 +81,7 @@ impl<P: Projection> ReadModel<P> {
         let db = store::open(&path, P::VERSION)?;
         let file = path.display().to_string();
         let progress = prepare(&db, &projection).map_err(|error| error.into_fault(&file))?;
-        Ok(Self { projection, db, shard, file, progress: watch::Sender::new(progress) })
+        Ok(Self { projection, db, shard, file, progress: watch::Sender::new(progress), caught_up: watch::Sender::new(false) })
     }
 
     /// Its shard, where it has one.
@@ -92,6 +96,13 @@ impl<P: Projection> ReadModel<P> {
         self.progress.subscribe()
     }
 
+    /// Waits until the model has come to where its logs ended when this process began to fold. Before
+    /// that it may show less than was shown before a restart.
+    pub async fn caught_up(&self) {
+        // The sender lives in the model.
+        let _ = self.caught_up.subscribe().wait_for(|caught_up| *caught_up).await;
+    }
+
     /// A consistent view; readers never wait for the fold.
     pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
         Ok(self.db.begin_read()?)
@@ -104,10 +115,14 @@ impl<P: Projection> ReadModel<P> {
     pub async fn run(&self, broker: &Broker, topology: &Topology, stop: CancellationToken) -> Result<(), Fault> {
         let mut progress = self.progress.borrow().clone();
         let logs = topology.read_by(P::READER, self.shard);
-        let marks = logs.into_iter().map(|log| (log.clone(), progress.marks.get(&log).copied().unwrap_or_default())).collect();
+        let marks = logs.iter().map(|log| (log.clone(), progress.marks.get(log).copied().unwrap_or_default())).collect();
+        let goal = ends(broker, &logs, &stop).await;
         let mut inputs = Inputs::follow(broker, marks, &Cursor::default());
         let mut unsaved_since: Option<Instant> = None;
         loop {
+            if !*self.caught_up.borrow() && goal.iter().all(|(log, seq)| inputs.taken().get(log) >= seq) {
+                self.caught_up.send_replace(true);
+            }
             let batch = tokio::select! {
                 batch = inputs.batch() => batch?,
                 () = due(unsaved_since) => {
@@ -142,6 +157,26 @@ impl<P: Projection> ReadModel<P> {
     fn blocking<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, Fault> {
         tokio::task::block_in_place(work).map_err(|error| error.into_fault(&self.file))
     }
+}
+
+/// Where logs end now; asked until the server says so.
+async fn ends(broker: &Broker, logs: &[LogName], stop: &CancellationToken) -> Cursor {
+    let mut goal = Cursor::default();
+    for log in logs {
+        while !stop.is_cancelled() {
+            match broker.log(log.clone()).info().await {
+                Ok(info) => {
+                    goal.advance(log, info.last);
+                    break;
+                }
+                Err(why) => {
+                    tracing::debug!(%log, why, "A log does not say where it ends");
+                    tokio::time::sleep(ASK_AGAIN_PAUSE).await;
+                }
+            }
+        }
+    }
+    goal
 }
 
 async fn due(unsaved_since: Option<Instant>) {

@@ -4,23 +4,15 @@
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 use streams::{Cursor, LogName};
 
 /// Longest token that is looked at; real ones have some dozens of characters.
 const MAX_TOKEN_BYTES: usize = 1_024;
 
-/// A place in a log that a reader must have come to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Waypoint {
-    log: LogName,
-    seq: u64,
-    /// Another shard than the log's own, whose readers must have come to it too.
-    also_on: Option<u16>,
-}
-
-/// How far logs had come.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Position(Vec<Waypoint>);
+/// How far logs had come: the records that a reader must have come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position(Vec<(LogName, u64)>);
 
 /// A text that is not a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,35 +23,27 @@ impl Position {
     /// The place `seq` in `log`.
     #[must_use]
     pub fn at(log: LogName, seq: u64) -> Self {
-        Self(vec![Waypoint { log, seq, also_on: None }])
+        Self(vec![(log, seq)])
     }
 
-    /// The same, binding readers of shard `also_on` too: a debit whose credit is booked there.
+    /// This and another.
     #[must_use]
-    pub fn at_and_on(log: LogName, seq: u64, also_on: Option<u16>) -> Self {
-        Self(vec![Waypoint { log, seq, also_on }])
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 
-    /// Whether a model that has come to `cursor` shows all of it that stands in logs without shards.
+    /// Whether a model that has come to `cursor` shows all of it that stands in logs of `shard`, or,
+    /// without one, in logs that are not sharded.
     #[must_use]
-    pub fn is_reached_unsharded(&self, cursor: &Cursor) -> bool {
-        self.0.iter().filter(|point| point.log.shard().is_none()).all(|point| cursor.get(&point.log) >= point.seq)
-    }
-
-    /// Whether a model of `shard` that has come to `cursor` shows all of it that concerns the shard.
-    #[must_use]
-    pub fn is_reached_on(&self, shard: u16, cursor: &Cursor) -> bool {
-        let binds = |point: &&Waypoint| point.log.shard() == Some(shard) || point.also_on == Some(shard);
-        self.0.iter().filter(binds).all(|point| cursor.get(&point.log) >= point.seq)
+    pub fn is_reached(&self, shard: Option<u16>, cursor: &Cursor) -> bool {
+        self.0.iter().filter(|(log, _)| log.shard() == shard).all(|(log, seq)| cursor.get(log) >= *seq)
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entry = |point: &Waypoint| {
-            let also_on = point.also_on.map(|shard| format!("@{shard}")).unwrap_or_default();
-            format!("{}={}{also_on}", point.log, point.seq)
-        };
+        let entry = |(log, seq): &(LogName, u64)| format!("{log}={seq}");
         f.write_str(&URL_SAFE_NO_PAD.encode(self.0.iter().map(entry).collect::<Vec<_>>().join(" ")))
     }
 }
@@ -73,19 +57,15 @@ impl FromStr for Position {
         }
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| PositionError)?;
         let text = String::from_utf8(bytes).map_err(|_| PositionError)?;
-        text.split(' ').map(waypoint).collect::<Option<_>>().map(Self).ok_or(PositionError)
+        text.split(' ').map(place).collect::<Option<_>>().map(Self).ok_or(PositionError)
     }
 }
 
-fn waypoint(text: &str) -> Option<Waypoint> {
-    let (log, place) = text.split_once('=')?;
-    let (seq, also_on) = match place.split_once('@') {
-        Some((seq, shard)) => (seq, Some(shard.parse().ok()?)),
-        None => (place, None),
-    };
+fn place(text: &str) -> Option<(LogName, u64)> {
+    let (log, seq) = text.split_once('=')?;
     let named = !log.is_empty() && log.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     named.then_some(())?;
-    Some(Waypoint { log: LogName::new(log, None), seq: seq.parse().ok()?, also_on })
+    Some((LogName::new(log, None), seq.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -94,7 +74,7 @@ mod tests {
 
     #[test]
     fn tokens_read_back_and_nonsense_does_not() {
-        let position = Position::at_and_on(LogName::new("ledger", Some(1)), 7, Some(0));
+        let position = Position::at(LogName::new("ledger", Some(1)), 7).and(Position::at(LogName::new("accounts", None), 3));
         assert_eq!(position.to_string().parse(), Ok(position));
         for wrong in ["", "x", "bGVkZ2Vy", &"A".repeat(2_000), "ledger-1=7"] {
             assert_eq!(wrong.parse::<Position>(), Err(PositionError), "{wrong}");
@@ -102,13 +82,11 @@ mod tests {
     }
 
     #[test]
-    fn a_position_binds_its_own_shard_and_the_one_it_names() {
+    fn a_position_binds_the_readers_of_its_shards() {
         let ledger = LogName::new("ledger", Some(1));
-        let position = Position::at_and_on(ledger.clone(), 7, Some(0));
+        let position = Position::at(ledger.clone(), 7);
         let cursor = |seq| [(ledger.clone(), seq)].into_iter().collect::<Cursor>();
-        for shard in [0, 1] {
-            assert!(position.is_reached_on(shard, &cursor(7)) && !position.is_reached_on(shard, &cursor(6)));
-        }
-        assert!(position.is_reached_on(2, &cursor(0)) && position.is_reached_unsharded(&cursor(0)));
+        assert!(position.is_reached(Some(1), &cursor(7)) && !position.is_reached(Some(1), &cursor(6)));
+        assert!(position.is_reached(Some(0), &cursor(0)) && position.is_reached(None, &cursor(0)));
     }
 }

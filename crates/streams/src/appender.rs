@@ -83,8 +83,11 @@ async fn run<C: Serialize>(
             Ok(draft) => log.append(&draft, None).await,
             Err(why) => Err(AppendError::Unavailable(why)),
         };
-        if let Err(error) = &outcome {
-            tracing::warn!(log = %log.name(), commands = commands.len(), %error, "Commands were not acknowledged");
+        match &outcome {
+            Ok(_) => {}
+            // Why was said by whoever lost the connection, and the callers hear it.
+            Err(error @ AppendError::Unavailable(_)) => tracing::debug!(log = %log.name(), %error, "Commands were refused"),
+            Err(error) => tracing::warn!(log = %log.name(), commands = commands.len(), %error, "Commands were not acknowledged"),
         }
         for answer in answers {
             // A caller that went away does not need to know.

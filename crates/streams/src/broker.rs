@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event, jetstream};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Log, LogName};
 
@@ -62,6 +63,7 @@ pub enum ConnectError {
 pub struct Broker {
     pub(crate) jetstream: jetstream::Context,
     link: watch::Receiver<Link>,
+    leaving: CancellationToken,
 }
 
 impl Broker {
@@ -71,9 +73,10 @@ impl Broker {
     /// [`ConnectError`], where nobody answers within five seconds or the server will not do.
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
         let (sender, link) = watch::channel(Link::default());
+        let leaving = CancellationToken::new();
         let deadline = tokio::time::Instant::now() + CONNECT_WAIT;
         let client = loop {
-            match options(sender.clone()).connect(url).await {
+            match options(sender.clone(), leaving.clone()).connect(url).await {
                 Ok(client) => break client,
                 Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(RECONNECT_PAUSE_MAX).await,
                 Err(error) => return Err(ConnectError::Unreachable { url: url.to_owned(), why: error.to_string() }),
@@ -91,13 +94,18 @@ impl Broker {
         let _ = tokio::time::timeout(CONNECT_WAIT, link.wait_for(|link| link.connected)).await;
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(REQUEST_TIMEOUT);
-        Ok(Self { jetstream, link })
+        Ok(Self { jetstream, link, leaving })
     }
 
     /// The log of this name.
     #[must_use]
     pub fn log(&self, name: LogName) -> Log {
         Log::new(self.clone(), name)
+    }
+
+    /// Says that the server will be stopped, so that its going is no news.
+    pub fn leave(&self) {
+        self.leaving.cancel();
     }
 
     /// Follows whether the connection stands.
@@ -107,7 +115,7 @@ impl Broker {
     }
 }
 
-fn options(link: watch::Sender<Link>) -> ConnectOptions {
+fn options(link: watch::Sender<Link>, leaving: CancellationToken) -> ConnectOptions {
     ConnectOptions::new()
         .name("millrace")
         .request_timeout(Some(REQUEST_TIMEOUT))
@@ -115,19 +123,25 @@ fn options(link: watch::Sender<Link>) -> ConnectOptions {
         .max_reconnects(None)
         .reconnect_delay_callback(|attempt| (RECONNECT_PAUSE * u32::try_from(attempt).unwrap_or(u32::MAX).max(1)).min(RECONNECT_PAUSE_MAX))
         .event_callback(move |event| {
-            note(&link, &event);
+            note(&link, &leaving, &event);
             std::future::ready(())
         })
 }
 
-fn note(link: &watch::Sender<Link>, event: &Event) {
+fn note(link: &watch::Sender<Link>, leaving: &CancellationToken, event: &Event) {
     match event {
         Event::Connected => {
             link.send_modify(|link| *link = Link { connected: true, generation: link.generation + 1 });
-            tracing::info!(generation = link.borrow().generation, "Connected to nats-server");
+            if link.borrow().generation > 1 {
+                tracing::info!("Connected to nats-server again");
+            }
         }
-        Event::Disconnected | Event::Closed => {
+        Event::Closed => link.send_modify(|link| link.connected = false),
+        Event::Disconnected => {
             link.send_modify(|link| link.connected = false);
+            if leaving.is_cancelled() {
+                return;
+            }
             tracing::warn!("Lost the connection to nats-server; trying again until it is back");
         }
         Event::SlowConsumer(_) | Event::LameDuckMode | Event::Draining => tracing::warn!(%event, "nats-server reports"),

@@ -28,15 +28,19 @@ pub struct Topology {
 }
 
 /// One log, or one family of sharded logs.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogDeclaration {
     /// Its name; a sharded log's streams are `name-0`, `name-1` …
     pub name: String,
     /// The one that appends.
     pub owner: String,
-    /// Those who follow.
+    /// Those who follow; of a sharded log, each the one of their shard.
+    #[serde(default)]
     pub readers: Vec<String>,
+    /// Those who follow a sharded log of every shard; its owner that of every other.
+    #[serde(default)]
+    pub cross_readers: Vec<String>,
     /// Whether every shard has its own.
     #[serde(default)]
     pub sharded: bool,
@@ -117,6 +121,9 @@ impl Topology {
             if log.name.is_empty() || !log.name.bytes().all(plain) {
                 return Err(format!("log name {:?} must be lower-case letters and dashes", log.name));
             }
+            if !log.sharded && !log.cross_readers.is_empty() {
+                return Err(format!("log {} has cross_readers, but is not sharded", log.name));
+            }
             if self.logs[..index].iter().any(|other| other.name == log.name) {
                 return Err(format!("log {} is declared twice", log.name));
             }
@@ -129,19 +136,41 @@ impl Topology {
         self.logs.iter().filter(move |log| log.owner == owner)
     }
 
-    /// The logs that `reader` follows for `shard`, in the order of the file: of a sharded log the
-    /// same shard's, but of its own log all the others'.
+    /// Makes sure that the logs are those of `made_for`, which is what the code was written for:
+    /// only shards and how streams are kept are anybody's choice.
+    ///
+    /// # Errors
+    /// A line that names `file` and the log that differs.
+    pub fn check_logs(&self, made_for: &Self, file: &str) -> Result<(), TopologyError> {
+        let fail = |why: String| Err(TopologyError { file: file.to_owned(), why });
+        for needed in &made_for.logs {
+            match self.logs.iter().find(|log| log.name == needed.name) {
+                None => return fail(format!("log {} is missing", needed.name)),
+                Some(log) if log != needed => {
+                    let LogDeclaration { name, owner, readers, cross_readers, sharded } = needed;
+                    return fail(format!(
+                        "log {name} must have owner: {owner}, readers: {readers:?}, cross_readers: {cross_readers:?}, sharded: {sharded}"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        match self.logs.iter().find(|log| made_for.logs.iter().all(|needed| needed.name != log.name)) {
+            Some(log) => fail(format!("log {} is not one that anything here writes or reads", log.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// The logs that `reader` follows for `shard`, in the order of the file.
     #[must_use]
     pub fn read_by(&self, reader: &str, shard: Option<u16>) -> Vec<LogName> {
         let mut names = Vec::new();
-        for log in self.logs.iter().filter(|log| log.readers.iter().any(|name| name == reader)) {
-            match (log.sharded, log.owner == reader) {
-                (false, _) => names.push(LogName::new(&log.name, None)),
-                (true, false) => names.push(LogName::new(&log.name, shard)),
-                (true, true) => {
-                    let others = (0..self.shards).filter(|other| Some(*other) != shard);
-                    names.extend(others.map(|other| LogName::new(&log.name, Some(other))));
-                }
+        for log in &self.logs {
+            if log.cross_readers.iter().any(|name| name == reader) {
+                let all = (0..self.shards).filter(|of| log.owner != reader || Some(*of) != shard);
+                names.extend(all.map(|of| LogName::new(&log.name, Some(of))));
+            } else if log.readers.iter().any(|name| name == reader) {
+                names.push(LogName::new(&log.name, shard.filter(|_| log.sharded)));
             }
         }
         names
@@ -199,16 +228,34 @@ shards: 2
 stream: {storage: file, retention: limits, discard: new, num_replicas: 1, max_msgs: -1, max_bytes: -1, deny_delete: true, deny_purge: true}
 logs:
   - {name: accounts, owner: accounts, readers: [ledger]}
-  - {name: ledger, owner: ledger, readers: [ledger, overview], sharded: true}
+  - {name: ledger, owner: ledger, readers: [overview], cross_readers: [ledger, history], sharded: true}
 ";
 
     #[test]
-    fn readers_follow_their_shard_and_of_their_own_log_the_others() {
+    fn readers_follow_their_shard_and_cross_readers_all_but_their_own_log() {
         let topology = Topology::parse(GOOD, "streams.yaml").expect("good");
         let names = |reader, shard| topology.read_by(reader, Some(shard)).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names("ledger", 0), ["accounts", "ledger-1"]);
         assert_eq!(names("overview", 1), ["ledger-1"]);
+        assert_eq!(names("history", 1), ["ledger-0", "ledger-1"]);
         assert_eq!(topology.all().count(), 3);
+    }
+
+    #[test]
+    fn logs_other_than_the_code_is_made_for_are_refused() {
+        let made_for = Topology::parse(GOOD, "built in").expect("good");
+        let check =
+            |text: String| Topology::parse(&text, "mine").expect("parses").check_logs(&made_for, "mine").map_err(|error| error.to_string());
+        assert_eq!(check(GOOD.replace("shards: 2", "shards: 7")), Ok(()));
+        let cases = [
+            (GOOD.replace("owner: accounts", "owner: nobody"), "log accounts must have owner: accounts"),
+            (GOOD.replace("name: accounts", "name: others"), "log accounts is missing"),
+            (format!("{GOOD}  - {{name: more, owner: x}}\n"), "log more is not one"),
+        ];
+        for (text, expected) in cases {
+            let error = check(text).expect_err("refused");
+            assert!(error.starts_with("mine: ") && error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
@@ -22,10 +22,10 @@ use crate::{Client, PATIENCE};
 /// # Errors
 /// Where it was not built.
 pub fn millrace() -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(Path::parent).context("tests lie below the target folder")?;
-    let binary = folder.join("millrace");
-    if binary.exists() { Ok(binary) } else { bail!("{} is missing: cargo build --bin millrace", binary.display()) }
+    // Tests lie in `deps`, a folder below the binaries.
+    let own = std::env::current_exe()?;
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("millrace")).find(|binary| binary.exists());
+    found.with_context(|| format!("there is no millrace beside {}: cargo build --bin millrace", own.display()))
 }
 
 /// A nats-server that is new enough: from PATH, or what `./just` installed.
@@ -110,6 +110,8 @@ pub struct Dev {
     child: aio::Child,
     /// Where the gateway listens.
     pub address: String,
+    /// Where nats-server listens.
+    pub nats: String,
 }
 
 impl Dev {
@@ -123,17 +125,21 @@ impl Dev {
         let mut child = command.env("MILLRACE_LOG", "warn,async_nats=off").stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().context("its output")?).lines();
         let find = async {
+            let mut address = None;
             while let Some(line) = lines.next_line().await? {
                 if let Some(url) = line.trim().strip_prefix("GraphQL ") {
-                    return Ok(url.trim().trim_start_matches("http://").trim_end_matches("/graphql").to_owned());
+                    address = Some(url.trim().trim_start_matches("http://").trim_end_matches("/graphql").to_owned());
+                }
+                if let (Some(address), Some(nats)) = (&address, line.trim().strip_prefix("nats-server ")) {
+                    return Ok((address.clone(), nats.trim().to_owned()));
                 }
             }
             Err(anyhow!("dev ended before it was up"))
         };
-        let address = tokio::time::timeout(PATIENCE, find).await.context("dev did not come up")??;
+        let (address, nats) = tokio::time::timeout(PATIENCE, find).await.context("dev did not come up")??;
         // Goes on reading, so that it never blocks on what it prints.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, address })
+        Ok(Self { child, address, nats })
     }
 
     /// Starts `serve` with everything on a nats-server, and waits until it answers.
@@ -147,7 +153,7 @@ impl Dev {
         let child = command.env("MILLRACE_LOG", "warn,async_nats=off").env("MILLRACE_JWT_SECRET", "test").kill_on_drop(true).spawn()?;
         let client = Client::new(&address, None);
         crate::eventually("serve answers", || async { Ok(client.execute("{ __typename }").await.ok()) }).await?;
-        Ok(Self { child, address })
+        Ok(Self { child, address, nats: nats.url() })
     }
 
     /// Its process id.

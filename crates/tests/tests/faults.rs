@@ -209,3 +209,22 @@ async fn the_largest_payments_fit_into_a_server_with_default_limits() {
         assert_eq!(payer.client.final_status(last).await.expect("final"), "BOOKED");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_nothing_older_is_read_than_was_told() {
+    let data = tempfile::tempdir().expect("a folder");
+    let arguments = ["--no-demo", "--jwt-secret", "test"];
+    let dev = Dev::start(data.path(), &arguments).await.expect("up");
+    let operator = operator(&dev.address).await;
+    let payers = payers(&dev.address, &operator).await;
+    let accepted = pay_all(&payers, &[&dev.address], 0, 0..300).await;
+    for id in accepted.values() {
+        payers[0].client.final_status(id).await.expect("final");
+    }
+    dev.kill().await.expect("killed");
+    let dev = Dev::start(data.path(), &arguments).await.expect("up again");
+    let client = payers[0].client.at(&dev.address);
+    let query = format!("{{ viewer {{ name }} account(id: \"{}\") {{ balance {{ version }} }} }}", payers[0].account);
+    let told = client.execute(&query).await.expect("an answer");
+    assert_eq!(told, serde_json::json!({ "viewer": { "name": "Payer0" }, "account": { "balance": { "version": 301 } } }));
+}

@@ -241,3 +241,69 @@ async fn pages_follow_each_other_without_gap_or_repeat() {
     }
     assert_eq!(versions, (1..=151).rev().collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_final_status_is_never_taken_back() {
+    let bank = bank(&[]).await;
+    let mut returned = 0;
+    for name in ["Ada", "Ben", "Cleo", "Dan", "Eve", "Finn"] {
+        let payee = Client::new(&bank.dev.address, None).register(name).await.expect("registered");
+        let (account, iban) = payee.open_account("EUR").await.expect("opened");
+        let payments = futures_util::future::join_all((0..10).map(|_| bank.pay(&iban, "0.10", "EUR", "", ", waitFor: FINAL")));
+        let freeze =
+            format!("mutation {{ setAccountStatus(input: {{accountId: \"{account}\", status: FROZEN}}) {{ errors {{ code }} }} }}");
+        let (payments, _) = tokio::join!(payments, bank.operator.execute(&freeze));
+        let last = bank.pay(&iban, "0.10", "EUR", "", ", waitFor: FINAL").await;
+        assert_eq!(last["payment"]["rejection"]["code"], "ACCOUNT_FROZEN");
+        for told in &payments {
+            let id = told["payment"]["id"].as_str().expect("an id");
+            let query = format!(
+                "{{ payment(id: \"{id}\", atLeast: {}) {{ id status rejection {{ code }} history {{ status }} }} }}",
+                last["position"]
+            );
+            assert_eq!(bank.lisa.execute(&query).await.expect("an answer")["payment"], told["payment"]);
+            let finals = ["BOOKED", "REJECTED", "RETURNED"];
+            let history = told["payment"]["history"].as_array().expect("a list");
+            assert_eq!(history.iter().filter(|step| finals.iter().any(|status| step["status"] == *status)).count(), 1, "{told}");
+            returned += u32::from(told["payment"]["status"] != "BOOKED");
+        }
+    }
+    let spent = i64::from(60 - returned) * 10;
+    assert_eq!(bank.balance(&bank.lisa, &bank.lisa_account).await, 10_000 - spent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_can_be_watched_the_moment_it_is_accepted() {
+    let bank = bank(&[]).await;
+    let mut socket = bank.lisa.socket().await.expect("a socket");
+    for number in 0..50 {
+        let paid = bank.pay(&bank.david_iban, "0.01", "EUR", "", "").await;
+        let watch = format!("subscription {{ paymentChanged(id: {}) {{ status }} }}", paid["payment"]["id"]);
+        socket.subscribe(&number.to_string(), &watch).await.expect("subscribed");
+        let mut last = String::new();
+        loop {
+            let message = socket.hear().await.expect("a message");
+            if message["type"] == "complete" {
+                break;
+            }
+            last = message["payload"]["data"]["paymentChanged"]["status"].as_str().unwrap_or_else(|| panic!("{message}")).to_owned();
+        }
+        assert_eq!(last, "BOOKED");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_can_be_read_by_people() {
+    let bank = bank(&[]).await;
+    bank.pay(&bank.david_iban, "20.00", "EUR", ", reference: \"Lunch\"", ", waitFor: FINAL").await;
+    let data = bank.operator.execute("{ system { logs { name lastSequence } } }").await.expect("an answer");
+    let mut text = String::new();
+    for log in data["system"]["logs"].as_array().expect("a list") {
+        let output = Dev::output(&["cat", log["name"].as_str().expect("a name"), "--nats", &bank.dev.nats]).await.expect("it ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let lines = String::from_utf8(output.stdout).expect("text");
+        assert_eq!(lines.lines().count().to_string(), log["lastSequence"].as_str().expect("a number"), "{log}");
+        text.push_str(&lines);
+    }
+    assert!(text.contains("Booked") && text.contains("Lunch"), "{text}");
+}
