@@ -7,15 +7,17 @@ mod history;
 mod model;
 mod overview;
 mod overview_tables;
+mod payment_row;
 mod position;
 mod snapshots;
 mod store;
 mod watchers;
 
 pub use directory::{AccountRow, CustomerRow, Directory};
-pub use history::{PaymentHistory, PaymentRow, PaymentStatus};
+pub use history::PaymentHistory;
 pub use model::{Progress, Projection, ReadModel};
 pub use overview::{BalanceRow, EntryRow, Overview};
+pub use payment_row::{PaymentRow, PaymentStatus};
 pub use position::{Position, PositionError};
 pub use snapshots::{Rows, SnapshotStore};
 pub use store::StoreError;
