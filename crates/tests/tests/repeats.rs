@@ -1,0 +1,55 @@
+//! The payments service recognises an order by its id, for ever, whatever gateways let through.
+
+use std::sync::Arc;
+
+use domain::{AccountId, Currency, CustomerId, Debtor, Iban, Initiator, Money, PaymentId, PaymentOrder, payments::PaymentCommand};
+use streams::{Broker, CommandAppender, Cursor, LogName};
+use tests::{Client, Dev, Nats};
+use tokio_util::sync::CancellationToken;
+
+const SHARDS: u16 = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_stands_in_the_log_three_times_is_one_payment() {
+    let nats = Nats::start().expect("a nats-server");
+    let data = tempfile::tempdir().expect("a folder");
+    let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
+    let token = Dev::output(&["token", "--role", "operator", "--jwt-secret", "test"]).await.expect("a token");
+    let operator = Client::new(&serve.address, Some(String::from_utf8(token.stdout).expect("text").trim()));
+    let lisa = Client::new(&serve.address, None).register("Lisa").await.expect("registered");
+    let david = Client::new(&serve.address, None).register("David").await.expect("registered");
+    let (account, _) = lisa.open_account("EUR").await.expect("opened");
+    let (_, iban) = david.open_account("EUR").await.expect("opened");
+    operator.deposit(&account, "100.00", "EUR").await.expect("deposited");
+    let viewer = lisa.execute("{ viewer { id } }").await.expect("an answer");
+
+    let customer: CustomerId = viewer["viewer"]["id"].as_str().expect("an id").parse().expect("an id");
+    let debtor: AccountId = account.parse().expect("an id");
+    let order = |id: u8| PaymentOrder {
+        id: PaymentId::from_bytes([id; 16]),
+        by: Initiator::Customer(customer),
+        debtor: Debtor::Account(debtor),
+        creditor: Iban::parse(&iban).expect("an IBAN"),
+        amount: Money::from_minor(1_000, Currency::parse("EUR").expect("in use")),
+        reference: None,
+        at: streams::now(),
+    };
+    let broker = Broker::connect(&nats.url()).await.expect("connects");
+    let log = broker.log(LogName::new("payment-commands", Some(order(1).debtor.shard(SHARDS).0)));
+    let appender = CommandAppender::start(log, Arc::new(Cursor::default), CancellationToken::new());
+    let append = async |id: u8| appender.append(PaymentCommand::Initiated(order(id))).await.expect("stored");
+
+    append(1).await;
+    append(1).await;
+    assert_eq!(lisa.final_status(&order(1).id.to_string()).await.expect("final"), "BOOKED");
+    // It comes back from its snapshot, which must have the id.
+    assert!(serve.interrupt().await.expect("it ends").1);
+    let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up again");
+    let lisa = lisa.at(&serve.address);
+    append(1).await;
+    append(2).await;
+    assert_eq!(lisa.final_status(&order(2).id.to_string()).await.expect("final"), "BOOKED");
+    let balance = lisa.execute(&format!("{{ account(id: \"{account}\") {{ balance {{ booked {{ amount }} version }} }} }}")).await;
+    let balance = balance.expect("an answer")["account"]["balance"].take();
+    assert_eq!(balance, serde_json::json!({ "booked": { "amount": "80.00" }, "version": 3 }));
+}
