@@ -87,7 +87,7 @@ pub(crate) struct DevArgs {
     /// Start with an empty bank.
     #[arg(long, env = "MILLRACE_NO_DEMO")]
     pub no_demo: bool,
-    /// The nats-server to run [default: the one on PATH, or in .tools/bin].
+    /// The nats-server to run [default: the one on PATH].
     #[arg(long, env = "MILLRACE_NATS_SERVER", value_name = "FILE")]
     pub nats_server: Option<PathBuf>,
     #[command(flatten)]

@@ -154,7 +154,7 @@ fn write_config(folder: &Path, port: u16) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The nats-server to run: the one that is named, or that is on PATH and new enough, or that lies in `.tools`.
+/// The nats-server to run: the one that is named, or the one on PATH, if it is new enough.
 pub(crate) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let (major, minor) = MIN_SERVER_VERSION;
     let get_one = format!("run ./just dev, which brings one, or install nats-server {major}.{minor} or newer");
@@ -165,17 +165,11 @@ pub(crate) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
         }
         return Ok(program.to_owned());
     }
-    let mut too_old = None;
-    for program in [Path::new("nats-server"), Path::new(".tools/bin/nats-server")] {
-        match version(program) {
-            Ok(found) if found >= MIN_SERVER_VERSION => return Ok(program.to_owned()),
-            Ok(found) => too_old = Some(found),
-            Err(_) => {}
-        }
-    }
-    match too_old {
-        Some((found_major, found_minor)) => bail!("the nats-server on PATH is {found_major}.{found_minor}, too old: {get_one}"),
-        None => bail!("there is no nats-server on PATH: {get_one}"),
+    let program = Path::new("nats-server");
+    match version(program) {
+        Ok(found) if found >= MIN_SERVER_VERSION => Ok(program.to_owned()),
+        Ok(found) => bail!("the nats-server on PATH is {}.{}, too old: {get_one}", found.0, found.1),
+        Err(_) => bail!("there is no nats-server on PATH that runs: {get_one}"),
     }
 }
 

@@ -189,11 +189,11 @@ impl<S: Service> Engine<S> {
 
     /// Restores the snapshot and folds the rest of the own log; none, where the server went away.
     async fn catch_up(&mut self) -> Result<Option<(Checkpoint, Inputs)>, Fault> {
+        let Ok(info) = self.log.info().await else { return Ok(None) };
         let mut at = self.service.restore()?;
         let models = self.service.read_models();
         let kept = at.cursor.clone();
         let mut own = self.log.follow(at.own);
-        let Ok(info) = self.log.info().await else { return Ok(None) };
         if info.last < at.own.seq {
             return Err(Fault::LostTail { log: self.log.name().clone(), last: info.last, expected: at.own.seq });
         }
@@ -251,8 +251,8 @@ impl<S: Service> Engine<S> {
 
     /// Waits until the log has been quiet for a while.
     async fn stand_by(&mut self) -> Result<(), Fault> {
-        let last = self.log.info().await.map_or(0, |info| info.last);
-        let mut own: Follower = self.log.follow(Mark::at(last));
+        let Ok(info) = self.log.info().await else { return Ok(()) };
+        let mut own: Follower = self.log.follow(Mark::at(info.last));
         while let Ok(record) = tokio::time::timeout(STANDBY_QUIET, own.next()).await {
             record?;
         }
