@@ -7,6 +7,7 @@ default:
     @just --list
 
 # Start everything with demo data: nats-server, services, gateway.
+[no-exit-message]
 dev *ARGS:
     cargo build --bin millrace
     @"${CARGO_TARGET_DIR:-target}/debug/millrace" dev {{ ARGS }}
