@@ -1,7 +1,10 @@
 //! What resolvers call: commands that wait for their answer, and reads that wait for their position.
 //! This module must never know GraphQL types.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use domain::{
     AccountId, CommandId, Currency, CustomerId, Email, Iban, PersonName,
@@ -44,6 +47,8 @@ pub struct Bank {
     pub(crate) broker: Broker,
     pub(crate) payments: Vec<CommandAppender<PaymentCommand>>,
     pub(crate) recent: RecentKeys,
+    /// The last record of each shard's orders that this gateway had acknowledged.
+    pub(crate) acknowledged: Vec<AtomicU64>,
     customers: CommandAppender<CustomerCommand>,
     accounts: CommandAppender<AccountCommand>,
 }
@@ -73,6 +78,7 @@ impl Bank {
             customers: CommandAppender::start(broker.log(customer_commands()), Arc::clone(&seen), stop.clone()),
             accounts: CommandAppender::start(broker.log(account_commands()), seen, stop.clone()),
             recent: RecentKeys::default(),
+            acknowledged: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             models,
             topology,
             broker: broker.clone(),

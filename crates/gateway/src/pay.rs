@@ -1,7 +1,7 @@
 //! Accepting payments: store durably, answer at once, and recognise a repeat by its id.
 //! This module must never know GraphQL types, nor decide whether a payment may be made.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use domain::{Debtor, IdempotencyKey, Initiator, Money, PaymentId, PaymentOrder, Reference, Review, Shard, payments::PaymentCommand};
 use projections::{PaymentRow, PaymentStatus};
@@ -108,7 +108,21 @@ impl Bank {
     }
 
     async fn append_order(&self, shard: Shard, order: PaymentOrder) -> Result<u64, streams::AppendError> {
-        self.payments[usize::from(shard.0)].append(PaymentCommand::Initiated(order)).await
+        let seq = self.payments[usize::from(shard.0)].append(PaymentCommand::Initiated(order)).await?;
+        self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
+        Ok(seq)
+    }
+
+    /// Waits, bounded, until this gateway's read models have every payment that it said was accepted;
+    /// a caller that looks for one without a position finds it. After that, what is there is the answer.
+    pub(crate) async fn own_payments(&self) {
+        let all = async {
+            for (shard, acknowledged) in (0..).zip(&self.acknowledged) {
+                let seq = acknowledged.load(Ordering::Relaxed);
+                self.models.history_reaches(Shard(shard), &payment_commands(shard), seq, FIRST_WAIT).await;
+            }
+        };
+        let _ = tokio::time::timeout(FIRST_WAIT, all).await;
     }
 
     /// What is known of an id, if anything is.

@@ -52,6 +52,7 @@ impl Query {
     /// Resolves any id the caller may see; null for one that does not exist or is not theirs.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
         bank(ctx).caught_up().await?;
+        bank(ctx).own_payments().await;
         Ok(Node::find(bank(ctx), caller(ctx), &id).map_err(Failure::from)?)
     }
 
@@ -75,6 +76,7 @@ impl Query {
     async fn payment(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Result<Option<Payment>> {
         let bank = bank(ctx);
         bank.reach(at_least.as_ref().map(|position| &position.0)).await?;
+        bank.own_payments().await;
         let Ok(id) = id.parse() else { return Ok(None) };
         Ok(Payment::find(bank, caller(ctx), id).map_err(Failure::from)?)
     }

@@ -273,11 +273,13 @@ async fn a_final_status_is_never_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_can_be_watched_the_moment_it_is_accepted() {
+async fn a_payment_can_be_found_and_watched_the_moment_it_is_accepted() {
     let bank = bank(&[]).await;
     let mut socket = bank.lisa.socket().await.expect("a socket");
     for number in 0..50 {
         let paid = bank.pay(&bank.david_iban, "0.01", "EUR", "", "").await;
+        let query = format!("{{ payment(id: {}) {{ id }} }}", paid["payment"]["id"]);
+        assert_eq!(bank.lisa.execute(&query).await.expect("an answer")["payment"]["id"], paid["payment"]["id"]);
         let watch = format!("subscription {{ paymentChanged(id: {}) {{ status }} }}", paid["payment"]["id"]);
         socket.subscribe(&number.to_string(), &watch).await.expect("subscribed");
         let mut last = String::new();
