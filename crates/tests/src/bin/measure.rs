@@ -17,7 +17,7 @@ use streams::{Broker, CommandAppender, Cursor, LogName};
 use tests::{Client, Dev, Nats};
 use tokio::{
     sync::Mutex,
-    time::{Instant, interval, sleep_until},
+    time::{Instant, interval_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -173,9 +173,8 @@ async fn live() -> anyhow::Result<Histogram<u64>> {
     }
     // One holder only pays, so that the others' messages are credits only.
     let payer = &holders[0];
-    let mut tick = interval(Duration::from_secs(1) / u32::try_from(LIVE_PER_SECOND)?);
     let start = Instant::now() + Duration::from_millis(100);
-    sleep_until(start).await;
+    let mut tick = interval_at(start, Duration::from_secs(1) / u32::try_from(LIVE_PER_SECOND)?);
     let mut sent = Vec::new();
     for number in 0..LIVE_PAYMENTS {
         let at = tick.tick().await;
