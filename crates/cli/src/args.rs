@@ -102,9 +102,9 @@ pub(crate) struct ServeArgs {
     /// Where read models and snapshots lie; each process needs its own.
     #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", default_value = DEFAULT_DATA)]
     pub data: PathBuf,
-    /// Where the gateway listens.
-    #[arg(long, env = "MILLRACE_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:4000")]
-    pub listen: SocketAddr,
+    /// Where the gateway listens [default: 127.0.0.1:4000]. Without a gateway: where /health is, if given.
+    #[arg(long, env = "MILLRACE_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
     /// What this process runs: customers, accounts, payments, fraud, ledger, gateway.
     #[arg(long, env = "MILLRACE_ROLES", value_delimiter = ',', value_name = "ROLE", default_value = "all")]
     pub roles: Vec<String>,

@@ -3,10 +3,11 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context as _, anyhow};
-use streams::Broker;
+use streams::{Broker, Host};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -14,11 +15,10 @@ use crate::{
     data::DataFolder,
     demo::{self, Demo},
     nats::{self, NatsServer},
-    serve::{Roles, Running, listen, topology},
+    serve::{GATEWAY_PORT, Roles, Running, listen, topology},
     stop,
 };
 
-const GATEWAY_PORT: u16 = 4000;
 const NATS_PORT: u16 = 4222;
 
 /// The `dev` command.
@@ -39,7 +39,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
         serving = async {
             let broker = Broker::connect(&url).await.with_context(|| nats_log(data.path()))?;
             streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
-            let running = Running::start(&Roles::all(&topology), &args.bank, &data, &broker, &topology, Some(listener))?;
+            let running = Running::start(&Roles::all(&topology), &args.bank, &data, Host::new(broker, Arc::clone(&topology)), Some(listener))?;
             if let Some(bank) = &running.gateway {
                 bank.models.caught_up().await;
             }

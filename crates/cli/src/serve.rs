@@ -1,13 +1,17 @@
 //! The `serve` command, and what it shares with `dev`: services, read models and gateway in one process.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use gateway::{Bank, Models};
 use services::{ROLES, Role, Settings};
-use streams::{Broker, Topology};
+use streams::{Broker, Host, Topology};
 use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::{BankArgs, ServeArgs},
@@ -18,6 +22,8 @@ use crate::{
 /// The declaration that is used where there is no file.
 const BUILT_IN_STREAMS: &str = include_str!("../../../streams.yaml");
 const STREAMS_FILE: &str = "streams.yaml";
+/// Where the gateway listens unless it is told.
+pub(crate) const GATEWAY_PORT: u16 = 4000;
 
 /// What a process runs.
 #[derive(Debug)]
@@ -76,9 +82,7 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub(crate) struct Running {
     /// The gateway's inside, where this process has one.
     pub gateway: Option<Arc<Bank>>,
-    broker: Broker,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+    host: Host,
 }
 
 impl Running {
@@ -87,51 +91,47 @@ impl Running {
         roles: &Roles,
         args: &BankArgs,
         data: &DataFolder,
-        broker: &Broker,
-        topology: &Arc<Topology>,
+        host: Host,
         listener: Option<TcpListener>,
     ) -> anyhow::Result<Self> {
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let settings = Settings { shards: roles.shards.clone(), limits: args.limits() };
         for role in &roles.services {
-            services::run(*role, &settings, broker, topology, &data.state(), &tasks, &stop)?;
+            services::run(*role, &settings, &host, &data.state())?;
         }
-        let mut running = Self { gateway: None, broker: broker.clone(), tasks, stop };
-        if let Some(listener) = listener {
-            running.start_gateway(args, data, broker, topology, listener)?;
+        let mut running = Self { gateway: None, host };
+        match listener {
+            Some(listener) if roles.gateway => running.start_gateway(args, data, listener)?,
+            Some(listener) => running.listen(gateway::serve_health(listener, running.host.clone())),
+            None => {}
         }
         Ok(running)
     }
 
-    fn start_gateway(
-        &mut self,
-        args: &BankArgs,
-        data: &DataFolder,
-        broker: &Broker,
-        topology: &Arc<Topology>,
-        listener: TcpListener,
-    ) -> anyhow::Result<()> {
-        let models = Arc::new(Models::open(&data.models(), topology.shards)?);
-        models.run(broker, topology, &self.tasks, &self.stop);
+    fn start_gateway(&mut self, args: &BankArgs, data: &DataFolder, listener: TcpListener) -> anyhow::Result<()> {
+        let models = Arc::new(Models::new(&data.models(), self.host.topology.shards));
+        models.run(&self.host);
         let keys = data.keys(args.jwt_secret.as_deref())?;
-        let bank = Arc::new(Bank::new(models, broker, Arc::clone(topology), keys.clone(), true, &self.stop));
+        let bank = Arc::new(Bank::new(models, &self.host, keys.clone(), true));
         let schema = gateway::schema(Arc::clone(&bank));
-        let serving = gateway::serve(listener, schema, keys, self.stop.clone().cancelled_owned());
         self.gateway = Some(bank);
-        self.tasks.spawn(async move {
+        self.listen(gateway::serve(listener, schema, keys, self.host.clone()));
+        Ok(())
+    }
+
+    fn listen(&self, serving: impl Future<Output = std::io::Result<()>> + Send + 'static) {
+        self.host.tasks.spawn(async move {
             if let Err(error) = serving.await {
-                tracing::error!(%error, "The gateway has stopped listening");
+                tracing::error!(%error, "This process has stopped listening");
             }
         });
-        Ok(())
     }
 
     /// Stops everything; says if something had to be left behind.
     pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        self.broker.leave();
-        self.tasks.close();
-        if tokio::time::timeout(stop::SERVICES_WAIT, self.tasks.wait()).await.is_err() {
+        self.host.stop.cancel();
+        self.host.broker.leave();
+        self.host.tasks.close();
+        if tokio::time::timeout(stop::SERVICES_WAIT, self.host.tasks.wait()).await.is_err() {
             // Open websockets end here; nothing is lost, since the logs have it.
             tracing::debug!("Some tasks were still busy");
         }
@@ -143,15 +143,20 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let topology = topology(&args.bank)?;
     let roles = Roles::chosen(&args.roles, &args.shards, &topology)?;
     let data = DataFolder::open(&args.data)?;
-    let listener = if roles.gateway { Some(listen(args.listen).await?) } else { None };
+    let address = args.listen.or_else(|| roles.gateway.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, GATEWAY_PORT))));
+    let listener = match address {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let stop = CancellationToken::new();
     stop::on_signal(stop.clone())?;
     let broker = Broker::connect(&args.nats).await?;
     streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
-    let running = Running::start(&roles, &args.bank, &data, &broker, &topology, listener)?;
+    let running = Running::start(&roles, &args.bank, &data, Host::new(broker, topology), listener)?;
     match address {
-        Some(address) => tracing::info!("Serving GraphQL at http://{address}/graphql"),
+        Some(address) if roles.gateway => tracing::info!("Serving GraphQL at http://{address}/graphql"),
+        Some(address) => tracing::info!("Serving without a gateway, /health at http://{address}/health/ready"),
         None => tracing::info!("Serving without a gateway"),
     }
     stop.cancelled().await;

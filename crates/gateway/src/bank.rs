@@ -13,8 +13,7 @@ use domain::{
     payments::PaymentCommand,
 };
 use projections::{AccountRow, CustomerRow, Position};
-use streams::{AppendError, Broker, CommandAppender, LogName, Topology};
-use tokio_util::sync::CancellationToken;
+use streams::{AppendError, CommandAppender, Host, LogName};
 use uuid::Uuid;
 
 use crate::{Keys, Models, errors::Failure, models::READ_WAIT, recent::RecentKeys};
@@ -43,8 +42,7 @@ pub struct Bank {
     pub keys: Keys,
     /// Whether this gateway gives tokens to customers that register.
     pub issues_tokens: bool,
-    pub(crate) topology: Arc<Topology>,
-    pub(crate) broker: Broker,
+    pub(crate) host: Host,
     pub(crate) payments: Vec<CommandAppender<PaymentCommand>>,
     pub(crate) recent: RecentKeys,
     /// The last record of each shard's orders that this gateway had acknowledged.
@@ -54,34 +52,25 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// A gateway's inside, on models that are being folded; appends until `stop`.
+    /// A gateway's inside, on models that are being folded; appends until the host stops.
     #[must_use]
-    pub fn new(
-        models: Arc<Models>,
-        broker: &Broker,
-        topology: Arc<Topology>,
-        keys: Keys,
-        issues_tokens: bool,
-        stop: &CancellationToken,
-    ) -> Self {
+    pub fn new(models: Arc<Models>, host: &Host, keys: Keys, issues_tokens: bool) -> Self {
         let seen: Arc<dyn Fn() -> streams::Cursor + Send + Sync> = {
             let models = Arc::clone(&models);
             Arc::new(move || models.seen())
         };
-        let shards = topology.shards;
+        let shards = host.topology.shards;
+        let orders = |shard| CommandAppender::start(host.broker.log(payment_commands(shard)), Arc::clone(&seen), host.stop.clone());
         Self {
             keys,
             issues_tokens,
-            payments: (0..shards)
-                .map(|shard| CommandAppender::start(broker.log(payment_commands(shard)), Arc::clone(&seen), stop.clone()))
-                .collect(),
-            customers: CommandAppender::start(broker.log(customer_commands()), Arc::clone(&seen), stop.clone()),
-            accounts: CommandAppender::start(broker.log(account_commands()), seen, stop.clone()),
+            payments: (0..shards).map(orders).collect(),
+            customers: CommandAppender::start(host.broker.log(customer_commands()), Arc::clone(&seen), host.stop.clone()),
+            accounts: CommandAppender::start(host.broker.log(account_commands()), Arc::clone(&seen), host.stop.clone()),
             recent: RecentKeys::default(),
             acknowledged: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             models,
-            topology,
-            broker: broker.clone(),
+            host: host.clone(),
         }
     }
 

@@ -62,6 +62,9 @@ impl From<Failure> for Error {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::NotOpen) {
+            return Self::Unavailable("The read models are being built again. Try again in a moment.".to_owned());
+        }
         let id = Uuid::new_v4();
         tracing::error!(%id, %error, "A read model could not be read");
         Self::Internal(id)

@@ -1,6 +1,6 @@
 //! HTTP and websocket around the schema. This module must never know a field.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_graphql::{Data, http::ALL_WEBSOCKET_PROTOCOLS, http::GraphiQLSource};
 use async_graphql_axum::{GraphQLProtocol, GraphQLResponse, GraphQLWebSocket};
@@ -16,10 +16,11 @@ use axum::{
     routing::get,
 };
 use serde_json::json;
+use streams::Host;
 use tokio::net::TcpListener;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, limit::RequestBodyLimitLayer};
 
-use crate::{AuthError, BankSchema, Caller, Keys};
+use crate::{AuthError, BankSchema, Caller, Keys, health};
 
 /// Largest request body: a bulk of 1,000 payments with the longest texts.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
@@ -36,26 +37,31 @@ struct Gateway {
     keys: Arc<Keys>,
 }
 
-/// Serves the schema on `listener` until `stop` resolves and the requests under way are answered.
+/// Serves the schema on `listener` until the host stops and the requests under way are answered.
 ///
 /// # Errors
 /// Where the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    schema: BankSchema,
-    keys: Keys,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, schema: BankSchema, keys: Keys, host: Host) -> std::io::Result<()> {
+    let stop = host.stop.clone().cancelled_owned();
     let gateway = Gateway { schema, keys: Arc::new(keys) };
     let routes = Router::new()
         .route("/", get(playground))
         .route("/graphql", get(websocket).post(graphql))
-        .route("/health/live", get(|| async { "ok" }))
+        .merge(health::routes(host))
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(CorsLayer::permissive())
         .layer(CatchPanicLayer::new())
         .with_state(gateway);
     axum::serve(listener, routes).with_graceful_shutdown(stop).await
+}
+
+/// Serves nothing but how the process stands.
+///
+/// # Errors
+/// Where the listener fails.
+pub async fn serve_health(listener: TcpListener, host: Host) -> std::io::Result<()> {
+    let stop = host.stop.clone().cancelled_owned();
+    axum::serve(listener, health::routes::<()>(host).with_state(())).with_graceful_shutdown(stop).await
 }
 
 async fn playground() -> Html<String> {

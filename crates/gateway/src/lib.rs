@@ -7,6 +7,7 @@ mod auth;
 mod bank;
 mod customer;
 mod errors;
+mod health;
 mod http;
 mod inputs;
 mod models;
@@ -25,7 +26,7 @@ mod transaction;
 
 pub use auth::{AuthError, Caller, Keys};
 pub use bank::{Bank, ReadError};
-pub use http::serve;
+pub use http::{serve, serve_health};
 pub use models::Models;
 pub use pay::{Accepted, PayError};
 pub use schema::{BankSchema, schema, sdl};

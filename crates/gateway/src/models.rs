@@ -5,8 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use domain::{AccountId, PaymentId, Shard};
 use projections::{Directory, Overview, PaymentHistory, PaymentRow, Position, Projection, ReadModel, StoreError};
-use streams::{Broker, Cursor, Fault, LogName, Topology};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use streams::{Cursor, Host, LogName};
 
 /// How long a read with `atLeast` waits for its model: longer than any batch takes, shorter than
 /// clients' usual timeouts.
@@ -22,24 +21,20 @@ pub struct Models {
 }
 
 impl Models {
-    /// Opens or makes the files in `folder`.
-    ///
-    /// # Errors
-    /// [`Fault::Store`].
-    pub fn open(folder: &Path, shards: u16) -> Result<Self, Fault> {
-        let directory = Arc::new(ReadModel::open(folder, None, Directory::default())?);
-        let overview = |shard| ReadModel::open(folder, Some(shard), Overview::default()).map(Arc::new);
-        let history = |shard| ReadModel::open(folder, Some(shard), PaymentHistory::new(Shard(shard))).map(Arc::new);
-        let overviews = (0..shards).map(overview).collect::<Result<_, _>>()?;
-        let histories = (0..shards).map(history).collect::<Result<_, _>>()?;
-        Ok(Self { directory, overviews, histories })
+    /// The models whose files lie in `folder`; none can be asked before it runs.
+    #[must_use]
+    pub fn new(folder: &Path, shards: u16) -> Self {
+        let directory = Arc::new(ReadModel::new(folder, None, Directory::default()));
+        let overview = |shard| Arc::new(ReadModel::new(folder, Some(shard), Overview::default()));
+        let history = |shard| Arc::new(ReadModel::new(folder, Some(shard), PaymentHistory::new(Shard(shard))));
+        Self { directory, overviews: (0..shards).map(overview).collect(), histories: (0..shards).map(history).collect() }
     }
 
     /// Starts to fold; each model halts on its own if it must.
-    pub fn run(&self, broker: &Broker, topology: &Arc<Topology>, tasks: &TaskTracker, stop: &CancellationToken) {
-        start(&self.directory, broker, topology, tasks, stop);
-        self.overviews.iter().for_each(|model| start(model, broker, topology, tasks, stop));
-        self.histories.iter().for_each(|model| start(model, broker, topology, tasks, stop));
+    pub fn run(&self, host: &Host) {
+        start(&self.directory, host);
+        self.overviews.iter().for_each(|model| start(model, host));
+        self.histories.iter().for_each(|model| start(model, host));
     }
 
     /// How many shards there are.
@@ -114,6 +109,12 @@ impl Models {
         }
     }
 
+    /// Whether every model shows at least what was shown before this process started.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        let pairs = self.overviews.iter().zip(&self.histories);
+        self.directory.is_caught_up() && pairs.into_iter().all(|(overview, history)| overview.is_caught_up() && history.is_caught_up())
+    }
+
     /// Waits, bounded, until the directory rests on record `seq` of `log`; says whether.
     pub(crate) async fn directory_reaches(&self, log: &LogName, seq: u64, wait: Duration) -> bool {
         tokio::time::timeout(wait, wait_for(&self.directory, |cursor| cursor.get(log) >= seq)).await.is_ok()
@@ -130,17 +131,10 @@ async fn wait_for<P: Projection>(model: &ReadModel<P>, reached: impl Fn(&Cursor)
     let _ = model.progress().wait_for(|progress| reached(&progress.cursor)).await;
 }
 
-fn start<P: Projection>(
-    model: &Arc<ReadModel<P>>,
-    broker: &Broker,
-    topology: &Arc<Topology>,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) {
-    let (model, broker, topology, stop) = (Arc::clone(model), broker.clone(), Arc::clone(topology), stop.clone());
-    tasks.spawn(async move {
-        if let Err(fault) = model.run(&broker, &topology, stop).await {
-            tracing::error!(model = P::READER, shard = model.shard(), %fault, "A read model has halted; the others go on");
-        }
+fn start<P: Projection>(model: &Arc<ReadModel<P>>, host: &Host) {
+    let (name, model, run_on) = (model.name().clone(), Arc::clone(model), host.clone());
+    host.run(name, move || {
+        let (model, host) = (Arc::clone(&model), run_on.clone());
+        async move { model.run(&host).await }
     });
 }

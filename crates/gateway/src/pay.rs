@@ -79,18 +79,19 @@ impl Bank {
     /// Stores an order durably, or finds that it was stored before.
     pub(crate) async fn accept(&self, order: PaymentOrder, keyed: bool) -> Result<Accepted, PayError> {
         if !keyed {
-            let shard = order.debtor.shard(self.topology.shards);
+            let shard = order.debtor.shard(self.host.topology.shards);
             let seq = self.append_order(shard, order.clone()).await?;
             return Ok(accepted(shard, order, seq));
         }
-        // Whether a key was used before is known once the model has come to where it was.
-        self.caught_up().await.map_err(Failed)?;
-        if let Some(before) = self.accepted_before(&order)? {
+        // Whether a key was used before is known once the model has come to where it was. While it is
+        // built again nobody waits for that: the log knows who was first, and a repeat is one payment.
+        let is_known = tokio::time::timeout(FIRST_WAIT, self.models.caught_up()).await.is_ok();
+        if is_known && let Some(before) = self.accepted_before(&order)? {
             return before;
         }
         match self.recent.claim(&order) {
             Claim::First(tell) => {
-                let shard = order.debtor.shard(self.topology.shards);
+                let shard = order.debtor.shard(self.host.topology.shards);
                 let outcome = self.append_order(shard, order.clone()).await;
                 if outcome.is_err() {
                     self.recent.forget(order.id);
@@ -100,7 +101,7 @@ impl Bank {
             }
             Claim::Joined(first, _) if !first.same_input(&order) => Err(PayError::KeyReused),
             Claim::Joined(first, outcome) => {
-                let shard = first.debtor.shard(self.topology.shards);
+                let shard = first.debtor.shard(self.host.topology.shards);
                 let seq = joined(outcome).await?;
                 self.first_with_key(accepted(shard, (*first).clone(), seq)).await
             }
@@ -134,7 +135,7 @@ impl Bank {
     /// The log decides who was first with a key, should another gateway have taken it at the same moment.
     async fn first_with_key(&self, mine: Accepted) -> Result<Accepted, PayError> {
         let log = payment_commands(mine.shard.0);
-        if !self.models.history_reaches(mine.shard, &log, mine.row.accepted_seq, FIRST_WAIT).await {
+        if !self.models.is_caught_up() || !self.models.history_reaches(mine.shard, &log, mine.row.accepted_seq, FIRST_WAIT).await {
             return Ok(mine);
         }
         match self.accepted_before(&mine.row.order)? {

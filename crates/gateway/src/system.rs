@@ -34,8 +34,8 @@ impl System {
     pub(crate) async fn look(bank: &Bank) -> Result<Self, Failure> {
         let mut logs = Vec::new();
         let mut lengths: Vec<(LogName, LogInfo)> = Vec::new();
-        for (name, declared) in bank.topology.all() {
-            let info = bank.broker.log(name.clone()).info().await.map_err(|why| {
+        for (name, declared) in bank.host.topology.all() {
+            let info = bank.host.broker.log(name.clone()).info().await.map_err(|why| {
                 tracing::warn!(log = %name, why, "A log does not answer");
                 Failure::Unavailable("The logs do not answer now. Try again in a moment.".to_owned())
             })?;
@@ -55,7 +55,7 @@ impl System {
 
 fn read_models(bank: &Bank, lengths: &[(LogName, LogInfo)]) -> Vec<ReadModelState> {
     let state = |(name, shard, progress): (&'static str, Option<u16>, projections::Progress)| {
-        let reads = bank.topology.read_by(name, shard);
+        let reads = bank.host.topology.read_by(name, shard);
         let folded = |log: &LogName| progress.marks.get(log).map_or(0, |mark| mark.seq);
         let behind = |(log, info): &(LogName, LogInfo)| if reads.contains(log) { info.last.saturating_sub(folded(log)) } else { 0 };
         ReadModelState {

@@ -122,6 +122,8 @@ impl Projection for Directory {
     }
 
     fn announce(&self, (): ()) {}
+
+    fn announce_all(&self) {}
 }
 
 impl Directory {

@@ -79,6 +79,10 @@ impl Projection for PaymentHistory {
     fn announce(&self, touched: HashSet<PaymentId>) {
         self.watchers.announce(touched);
     }
+
+    fn announce_all(&self) {
+        self.watchers.announce_all();
+    }
 }
 
 /// What a batch changes, gathered in memory and written once.

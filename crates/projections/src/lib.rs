@@ -3,6 +3,7 @@
 //! nor append to a log.
 
 mod directory;
+mod fold;
 mod history;
 mod model;
 mod overview;

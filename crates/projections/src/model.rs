@@ -3,25 +3,19 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    path::Path,
-    sync::Arc,
-    time::Duration,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
 };
 
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
-use streams::{Broker, Cursor, Fault, Inputs, LogName, Mark, Record, Topology};
-use tokio::{sync::watch, time::Instant};
-use tokio_util::sync::CancellationToken;
+use streams::{Condition, Cursor, Fault, Host, LogName, Mark, Record};
+use tokio::sync::watch;
 
-use crate::store::{self, StoreError, pack, unpack};
-
-/// How long commits may stay without an fsync. A crash loses them with the progress they made, and
-/// the log refills both; an fsync stalls the fold for tens of milliseconds.
-const DURABLE_INTERVAL: Duration = Duration::from_secs(5);
-/// Pause before a server that did not say where a log ends is asked again.
-const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(100);
-const PROGRESS: TableDefinition<&str, &[u8]> = TableDefinition::new("progress");
+use crate::{
+    fold::{Fold, ends},
+    store::{self, StoreError},
+};
 
 /// How far a model has folded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,12 +28,27 @@ pub struct Progress {
     pub folded_at: Option<domain::Timestamp>,
 }
 
+impl Progress {
+    /// Whether it has come to where each of `logs` says.
+    pub(crate) fn has_reached(&self, goal: &Cursor) -> bool {
+        goal.iter().all(|(log, seq)| self.marks.get(log).map_or(0, |mark| mark.seq) >= seq)
+    }
+
+    /// The last record of each log that was folded.
+    pub(crate) fn folded(&self) -> Cursor {
+        self.marks.iter().map(|(log, mark)| (log.clone(), mark.seq)).collect()
+    }
+}
+
 /// What a read model is made of.
 pub trait Projection: Send + Sync + 'static {
     /// Its name as a reader in `streams.yaml`.
     const READER: &'static str;
     /// Changes with the layout of its rows or the meaning of its fold; then it is built again.
     const VERSION: u32;
+    /// The oldest version whose files this code can read and fold on: such a one serves until the
+    /// new one is level. Rows may have gained fields with defaults since then, and nothing else.
+    const READABLE_SINCE: u32 = Self::VERSION;
     /// What a batch touched.
     type Touched: Send;
 
@@ -57,37 +66,43 @@ pub trait Projection: Send + Sync + 'static {
 
     /// Tells those who watch what was touched.
     fn announce(&self, touched: Self::Touched);
+
+    /// Tells everybody who watches to look again.
+    fn announce_all(&self);
 }
 
 /// A read model in its file.
 #[derive(Debug)]
 pub struct ReadModel<P> {
     pub(crate) projection: P,
-    db: Arc<Database>,
-    shard: Option<u16>,
-    file: String,
+    name: LogName,
+    path: PathBuf,
+    serving: RwLock<Option<Arc<Database>>>,
     progress: watch::Sender<Progress>,
     /// Whether it has come to where its logs ended when this process began to fold.
     caught_up: watch::Sender<bool>,
 }
 
 impl<P: Projection> ReadModel<P> {
-    /// Opens or makes the file in `folder`.
-    ///
-    /// # Errors
-    /// [`Fault::Store`].
-    pub fn open(folder: &Path, shard: Option<u16>, projection: P) -> Result<Self, Fault> {
-        let path = folder.join(format!("{}.redb", LogName::new(P::READER, shard)));
-        let db = store::open(&path, P::VERSION)?;
-        let file = path.display().to_string();
-        let progress = prepare(&db, &projection).map_err(|error| error.into_fault(&file))?;
-        Ok(Self { projection, db, shard, file, progress: watch::Sender::new(progress), caught_up: watch::Sender::new(false) })
+    /// The model of `shard`, whose file lies in `folder`. It cannot be asked before it runs.
+    #[must_use]
+    pub fn new(folder: &Path, shard: Option<u16>, projection: P) -> Self {
+        let name = LogName::new(P::READER, shard);
+        let path = folder.join(format!("{name}.redb"));
+        let (progress, caught_up) = (watch::Sender::default(), watch::Sender::new(false));
+        Self { projection, name, path, serving: RwLock::default(), progress, caught_up }
+    }
+
+    /// Its name: the reader's in `streams.yaml`, with its shard.
+    #[must_use]
+    pub const fn name(&self) -> &LogName {
+        &self.name
     }
 
     /// Its shard, where it has one.
     #[must_use]
-    pub const fn shard(&self) -> Option<u16> {
-        self.shard
+    pub fn shard(&self) -> Option<u16> {
+        self.name.shard()
     }
 
     /// How far it has folded, to look at and to wait on.
@@ -103,93 +118,93 @@ impl<P: Projection> ReadModel<P> {
         let _ = self.caught_up.subscribe().wait_for(|caught_up| *caught_up).await;
     }
 
+    /// Whether it has.
+    pub fn is_caught_up(&self) -> bool {
+        *self.caught_up.borrow()
+    }
+
     /// A consistent view; readers never wait for the fold.
     pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
-        Ok(self.db.begin_read()?)
+        let serving = self.serving.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(serving.ok_or(StoreError::NotOpen)?.begin_read()?)
     }
 
-    /// Folds what `topology` says it reads, until `stop`.
+    /// Folds what the topology says that it reads, until the host stops.
     ///
     /// # Errors
-    /// The [`Fault`] that makes going on wrong.
-    pub async fn run(&self, broker: &Broker, topology: &Topology, stop: CancellationToken) -> Result<(), Fault> {
-        let mut progress = self.progress.borrow().clone();
-        let logs = topology.read_by(P::READER, self.shard);
-        let marks = logs.iter().map(|log| (log.clone(), progress.marks.get(log).copied().unwrap_or_default())).collect();
-        let goal = ends(broker, &logs, &stop).await;
-        let mut inputs = Inputs::follow(broker, marks, &Cursor::default());
-        let mut unsaved_since: Option<Instant> = None;
+    /// The [`Fault`] that makes going on wrong; after one in its store it may be run again.
+    pub async fn run(&self, host: &Host) -> Result<(), Fault> {
+        let outcome = self.try_run(host).await;
+        self.caught_up.send_replace(false);
+        self.serve(None);
+        outcome
+    }
+
+    async fn try_run(&self, host: &Host) -> Result<(), Fault> {
+        let opened = tokio::task::block_in_place(|| store::open(&self.path, P::READABLE_SINCE..=P::VERSION))?;
+        let is_current = opened.version == P::VERSION;
+        let mut fold = Fold::begin(opened.db, &self.path, &self.projection, &self.name, host)?;
+        self.publish(&fold);
+        self.serve(Some(fold.db()));
+        host.health.note(&self.name, Condition::CatchingUp);
+        let goal = ends(host, &self.name).await;
+        if !is_current {
+            match self.succeed(fold, host, &goal).await? {
+                Some(successor) => fold = successor,
+                None => return Ok(()),
+            }
+        }
         loop {
-            if !*self.caught_up.borrow() && goal.iter().all(|(log, seq)| inputs.taken().get(log) >= seq) {
-                self.caught_up.send_replace(true);
-            }
-            let batch = tokio::select! {
-                batch = inputs.batch() => batch?,
-                () = due(unsaved_since) => {
-                    self.blocking(|| store::make_durable(&self.db))?;
-                    unsaved_since = None;
-                    continue;
-                }
-                () = stop.cancelled() => return self.blocking(|| store::make_durable(&self.db)),
+            self.note_level(&fold, &goal, host);
+            let touched = tokio::select! {
+                touched = fold.step(&self.projection) => touched?,
+                () = host.stop.cancelled() => return fold.save(),
             };
-            for record in &batch {
-                progress.marks.insert(record.log.clone(), record.mark());
-                progress.cursor.merge(&record.cursor);
-                progress.cursor.advance(&record.log, record.seq);
-            }
-            progress.folded_at = Some(streams::now());
-            let touched = self.blocking(|| self.commit(&batch, &progress))?;
-            self.progress.send_replace(progress.clone());
-            self.projection.announce(touched);
-            unsaved_since.get_or_insert_with(Instant::now);
+            self.publish(&fold);
+            touched.into_iter().for_each(|touched| self.projection.announce(touched));
         }
     }
 
-    fn commit(&self, batch: &VecDeque<Record>, progress: &Progress) -> Result<P::Touched, StoreError> {
-        let mut tx = self.db.begin_write()?;
-        tx.set_durability(Durability::None)?;
-        let touched = self.projection.fold(&tx, batch)?;
-        tx.open_table(PROGRESS)?.insert("at", pack(progress)?.as_slice())?;
-        tx.commit()?;
-        Ok(touched)
-    }
-
-    fn blocking<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, Fault> {
-        tokio::task::block_in_place(work).map_err(|error| error.into_fault(&self.file))
-    }
-}
-
-/// Where logs end now; asked until the server says so.
-async fn ends(broker: &Broker, logs: &[LogName], stop: &CancellationToken) -> Cursor {
-    let mut goal = Cursor::default();
-    for log in logs {
-        while !stop.is_cancelled() {
-            match broker.log(log.clone()).info().await {
-                Ok(info) => {
-                    goal.advance(log, info.last);
-                    break;
+    /// Builds a file of this code's version beside the one that serves and folds on meanwhile; once
+    /// it is level it takes that one's place. None where the host stopped before.
+    async fn succeed(&self, mut old: Fold, host: &Host, goal: &Cursor) -> Result<Option<Fold>, Fault> {
+        let path = self.path.with_extension("redb.next");
+        tracing::info!(model = %self.name, "A read model is of an older version; it serves until a new one is built");
+        let next = tokio::task::block_in_place(|| store::open(&path, P::VERSION..=P::VERSION))?;
+        let mut next = Fold::begin(next.db, &path, &self.projection, &self.name, host)?;
+        while !next.progress().has_reached(&old.progress().folded()) {
+            self.note_level(&old, goal, host);
+            tokio::select! {
+                touched = old.step(&self.projection) => {
+                    let touched = touched?;
+                    self.publish(&old);
+                    touched.into_iter().for_each(|touched| self.projection.announce(touched));
                 }
-                Err(why) => {
-                    tracing::debug!(%log, why, "A log does not say where it ends");
-                    tokio::time::sleep(ASK_AGAIN_PAUSE).await;
-                }
+                built = next.step(&self.projection) => drop(built?),
+                () = host.stop.cancelled() => return old.save().and(next.save()).map(|()| None),
             }
         }
+        next.save()?;
+        std::fs::rename(&path, &self.path).map_err(|error| next.fault(error.to_string()))?;
+        self.serve(Some(next.db()));
+        self.publish(&next);
+        self.projection.announce_all();
+        tracing::info!(model = %self.name, "The new version of a read model serves now");
+        Ok(Some(next))
     }
-    goal
-}
 
-async fn due(unsaved_since: Option<Instant>) {
-    match unsaved_since {
-        Some(since) => tokio::time::sleep_until(since + DURABLE_INTERVAL).await,
-        None => std::future::pending().await,
+    fn note_level(&self, fold: &Fold, goal: &Cursor, host: &Host) {
+        if !*self.caught_up.borrow() && fold.progress().has_reached(goal) {
+            self.caught_up.send_replace(true);
+            host.health.note(&self.name, Condition::Up);
+        }
     }
-}
 
-fn prepare<P: Projection>(db: &Database, projection: &P) -> Result<Progress, StoreError> {
-    let tx = db.begin_write()?;
-    projection.create_tables(&tx)?;
-    let progress = tx.open_table(PROGRESS)?.get("at")?.map_or(Ok(Progress::default()), |bytes| unpack(bytes.value()))?;
-    tx.commit()?;
-    Ok(progress)
+    fn publish(&self, fold: &Fold) {
+        self.progress.send_replace(fold.progress().clone());
+    }
+
+    fn serve(&self, db: Option<Arc<Database>>) {
+        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = db;
+    }
 }

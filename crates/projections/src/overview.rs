@@ -90,6 +90,10 @@ impl Projection for Overview {
     fn announce(&self, touched: HashSet<AccountId>) {
         self.watchers.announce(touched);
     }
+
+    fn announce_all(&self) {
+        self.watchers.announce_all();
+    }
 }
 
 struct Fold<'a> {

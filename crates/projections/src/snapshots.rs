@@ -10,7 +10,7 @@ use streams::{Checkpoint, Fault};
 use crate::store::{self, StoreError, pack, unpack};
 
 /// Changes with the layout of any service's rows.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const CHECKPOINT: TableDefinition<&str, &[u8]> = TableDefinition::new("checkpoint");
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -46,7 +46,7 @@ impl SnapshotStore {
     /// # Errors
     /// [`Fault::Store`].
     pub fn open(path: &Path) -> Result<Self, Fault> {
-        Ok(Self { db: store::open(path, VERSION)?, file: path.display().to_string() })
+        Ok(Self { db: store::open(path, VERSION..=VERSION)?.db, file: path.display().to_string() })
     }
 
     /// The checkpoint of the last snapshot; the beginning, where there is none.

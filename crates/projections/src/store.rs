@@ -1,6 +1,15 @@
 //! Opening redb files, and how rows become bytes. This module must never know what a row means.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    io::ErrorKind,
+    ops::RangeInclusive,
+    panic::AssertUnwindSafe,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use redb::{Database, DatabaseError, Durability, ReadableDatabase as _, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
@@ -26,6 +35,9 @@ pub enum StoreError {
     /// A record of a log cannot be folded.
     #[error(transparent)]
     Fault(#[from] Fault),
+    /// The file is still being checked, or could not be opened.
+    #[error("the read model is not open")]
+    NotOpen,
 }
 
 macro_rules! from_redb {
@@ -44,39 +56,88 @@ impl StoreError {
     pub(crate) fn into_fault(self, file: &str) -> Fault {
         match self {
             Self::Fault(fault) => fault,
-            Self::Redb(_) | Self::Decode(_) | Self::Encode(_) => Fault::Store { file: file.to_owned(), why: self.to_string() },
+            Self::Redb(_) | Self::Decode(_) | Self::Encode(_) | Self::NotOpen => {
+                Fault::Store { file: file.to_owned(), why: self.to_string() }
+            }
         }
     }
 }
 
-/// Opens a file for code of this version. What other code wrote, or what is damaged, is set aside
-/// beside it and an empty file begins: the logs fill it again.
-pub(crate) fn open(path: &Path, version: u32) -> Result<Arc<Database>, Fault> {
+/// A file that was opened.
+pub(crate) struct Opened {
+    pub db: Arc<Database>,
+    /// The version of the code that wrote it.
+    pub version: u32,
+}
+
+/// Opens a file of code whose version is among `readable`, the newest being our own; a file that is
+/// not there begins with that one. What other code wrote, or what is damaged, is set aside beside it,
+/// and an empty file begins: the logs fill it again. Every page is checked before anything is read,
+/// which takes about a second a gigabyte.
+pub(crate) fn open(path: &Path, readable: RangeInclusive<u32>) -> Result<Opened, Fault> {
     let file = path.display().to_string();
     let fault = |error: StoreError| error.into_fault(&file);
     let why = match try_open(path) {
         Ok(db) => match written_by(&db).map_err(fault)? {
-            None => return stamp(db, version).map_err(fault),
-            Some(found) if found == version => return Ok(Arc::new(db)),
-            Some(found) => format!("it was written by version {found} of this read model, now {version}"),
+            None => return stamp(db, *readable.end()).map_err(fault),
+            Some(version) if readable.contains(&version) => return Ok(Opened { db: Arc::new(db), version }),
+            Some(found) => format!("it was written by version {found} of this code, now {}", readable.end()),
         },
-        Err(error @ (DatabaseError::DatabaseAlreadyOpen | DatabaseError::TransactionInProgress)) => {
-            return Err(Fault::Store { file, why: format!("{error}: another process has it; choose another --data folder") });
-        }
-        Err(DatabaseError::Storage(redb::StorageError::Io(error))) if error.kind() != std::io::ErrorKind::InvalidData => {
-            return Err(Fault::Store { file, why: error.to_string() });
-        }
-        Err(error) => error.to_string(),
+        Err(Unopened::Denied(why)) => return Err(Fault::Store { file, why }),
+        Err(Unopened::Damaged(why)) => why,
     };
     let aside = path.with_extension("redb.aside");
     tracing::warn!(file, aside = %aside.display(), why, "A store is set aside and built again from the logs");
     std::fs::rename(path, &aside).map_err(|error| Fault::Store { file: file.clone(), why: error.to_string() })?;
-    let db = try_open(path).map_err(|error| fault(error.into()))?;
-    stamp(db, version).map_err(fault)
+    match try_open(path) {
+        Ok(db) => stamp(db, *readable.end()).map_err(fault),
+        Err(Unopened::Denied(why) | Unopened::Damaged(why)) => Err(Fault::Store { file, why }),
+    }
 }
 
-fn try_open(path: &Path) -> Result<Database, DatabaseError> {
-    Database::builder().set_cache_size(CACHE_BYTES).create(path)
+/// Why a file was not opened.
+enum Unopened {
+    /// It may be good, but not for us, or not now.
+    Denied(String),
+    /// It is not what was written.
+    Damaged(String),
+}
+
+impl From<DatabaseError> for Unopened {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::TransactionInProgress => {
+                Self::Denied(format!("{error}: another process has it; choose another --data folder"))
+            }
+            DatabaseError::Storage(redb::StorageError::Io(error)) if !is_damage(error.kind()) => Self::Denied(error.to_string()),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+/// A file that is too short, or no such file at all, shows itself as one of these.
+const fn is_damage(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+}
+
+fn try_open(path: &Path) -> Result<Database, Unopened> {
+    // Pages full of nonsense may also be met with a panic, which then says the same.
+    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| open_and_check(path)));
+    opened.unwrap_or_else(|_| Err(Unopened::Damaged("its pages make no sense".to_owned())))
+}
+
+/// After a crash redb checks every page by itself, so that is done here only where it did not.
+fn open_and_check(path: &Path) -> Result<Database, Unopened> {
+    let checked = Arc::new(AtomicBool::new(false));
+    let repaired = Arc::clone(&checked);
+    let mut db = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .set_repair_callback(move |_| repaired.store(true, Ordering::Relaxed))
+        .create(path)?;
+    if !checked.load(Ordering::Relaxed) && !db.check_integrity()? {
+        return Err(Unopened::Damaged("its pages do not match their checksums".to_owned()));
+    }
+    Ok(db)
 }
 
 fn written_by(db: &Database) -> Result<Option<u32>, StoreError> {
@@ -87,11 +148,11 @@ fn written_by(db: &Database) -> Result<Option<u32>, StoreError> {
     }
 }
 
-fn stamp(db: Database, version: u32) -> Result<Arc<Database>, StoreError> {
+fn stamp(db: Database, version: u32) -> Result<Opened, StoreError> {
     let tx = db.begin_write()?;
     tx.open_table(VERSION)?.insert("code", version)?;
     tx.commit()?;
-    Ok(Arc::new(db))
+    Ok(Opened { db: Arc::new(db), version })
 }
 
 /// Writes all that was committed without durability to the disk.

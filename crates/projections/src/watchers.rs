@@ -42,6 +42,11 @@ impl<K: Eq + Hash + Copy> Watchers<K> {
             }
         }
     }
+
+    /// Tells everybody.
+    pub fn announce_all(&self) {
+        lock(&self.0).values().for_each(|channel| channel.send_replace(()));
+    }
 }
 
 /// One watch on one key.

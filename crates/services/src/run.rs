@@ -1,12 +1,15 @@
 //! Starts services by role and shard. This module must never know what one decides.
 
-use std::{hash::Hash, path::Path};
+use std::{
+    hash::Hash,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use domain::{Shard, Table, fraud::Limits};
 use projections::{Rows, SnapshotStore, StoreError};
 use serde::Serialize;
-use streams::{Broker, Checkpoint, Engine, Fault, LogName, Record, Service, Snapshot, Topology};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use streams::{Checkpoint, Engine, Fault, Host, LogName, Record, Service, Snapshot};
 
 use crate::{
     accounts::AccountsService, customers::CustomersService, fraud::FraudService, ledger::LedgerService, payments::PaymentsService,
@@ -59,61 +62,53 @@ pub enum ServiceError {
     /// `streams.yaml` does not say which log a service writes.
     #[error("streams.yaml must declare exactly one log with owner {0}")]
     NoLog(&'static str),
-    /// A snapshot cannot be opened.
-    #[error(transparent)]
-    Fault(#[from] Fault),
 }
 
-/// Starts `role` on every shard it is to run on; each halts on its own if it must.
+/// Starts `role` on every shard that it is to run on, each on its own, with its snapshots in `folder`.
 ///
 /// # Errors
 /// [`ServiceError`], before anything was started.
-pub fn run(
-    role: Role,
-    settings: &Settings,
-    broker: &Broker,
-    topology: &Topology,
-    folder: &Path,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<(), ServiceError> {
-    let mut logs = topology.owned_by(role.name());
+pub fn run(role: Role, settings: &Settings, host: &Host, folder: &Path) -> Result<(), ServiceError> {
+    let mut logs = host.topology.owned_by(role.name());
     let (Some(declared), None) = (logs.next(), logs.next()) else { return Err(ServiceError::NoLog(role.name())) };
     let shards = if declared.sharded { settings.shards.iter().copied().map(Some).collect() } else { vec![None] };
     for shard in shards {
         let log = LogName::new(&declared.name, shard);
-        let store = SnapshotStore::open(&folder.join(format!("{log}.redb")))?;
-        let start = Start { role, log, broker, topology, tasks, stop };
-        match role {
-            Role::Customers => start.engine(CustomersService::new(store)),
-            Role::Accounts => start.engine(AccountsService::new(store)),
-            Role::Payments => start.engine(PaymentsService::new(store)),
-            Role::Fraud => start.engine(FraudService::new(store, settings.limits)),
-            Role::Ledger => start.engine(LedgerService::new(store, Shard(shard.unwrap_or(0)), topology.shards)),
-        }
+        let start = Start { role, path: folder.join(format!("{log}.redb")), log: log.clone(), limits: settings.limits, host: host.clone() };
+        let start = Arc::new(start);
+        host.run(log, move || {
+            let start = Arc::clone(&start);
+            async move { start.run().await }
+        });
     }
     Ok(())
 }
 
-struct Start<'a> {
+struct Start {
     role: Role,
     log: LogName,
-    broker: &'a Broker,
-    topology: &'a Topology,
-    tasks: &'a TaskTracker,
-    stop: &'a CancellationToken,
+    path: PathBuf,
+    limits: Limits,
+    host: Host,
 }
 
-impl Start<'_> {
-    fn engine<S: Service>(self, service: S) {
-        let log = self.log.clone();
-        let engine = Engine::new(self.broker, self.topology, self.role.name(), self.log, service);
-        let run = engine.run(self.stop.clone());
-        self.tasks.spawn(async move {
-            if let Err(fault) = run.await {
-                tracing::error!(%log, %fault, "A service has halted; the others go on");
+impl Start {
+    async fn run(&self) -> Result<(), Fault> {
+        let store = tokio::task::block_in_place(|| SnapshotStore::open(&self.path))?;
+        match self.role {
+            Role::Customers => self.engine(CustomersService::new(store)).await,
+            Role::Accounts => self.engine(AccountsService::new(store)).await,
+            Role::Payments => self.engine(PaymentsService::new(store)).await,
+            Role::Fraud => self.engine(FraudService::new(store, self.limits)).await,
+            Role::Ledger => {
+                let shard = Shard(self.log.shard().unwrap_or(0));
+                self.engine(LedgerService::new(store, shard, self.host.topology.shards)).await
             }
-        });
+        }
+    }
+
+    async fn engine<S: Service>(&self, service: S) -> Result<(), Fault> {
+        Engine::new(&self.host, self.role.name(), self.log.clone(), service).run().await
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{AppendError, Cursor, Draft, Log};
 /// of overload within milliseconds.
 const QUEUE_COMMANDS: usize = 16_384;
 /// Most commands of one record: with the longest texts they have 210 kB, so that what services make
-/// of them stays below a server's usual limit of one mebibyte (see `BATCH_BYTES`).
+/// of them stays below a server's usual limit of one mebibyte (see `STEP` in the engine).
 const RECORD_COMMANDS: usize = 256;
 
 /// A command, and where its answer goes.

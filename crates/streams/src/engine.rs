@@ -5,21 +5,32 @@
 //! with an append, the engine drops all state and starts over from the log, which knows.
 //! This module must never know what a service decides.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{AppendError, Broker, Cursor, Draft, Fault, Follower, Inputs, Log, LogName, Mark, Record, Topology, now};
+use crate::{
+    AppendError, Batches, Chain, Condition, Cursor, Draft, Fault, Host, Inputs, Log, LogName, Mark, Record,
+    follower::{Interrupted, recognise},
+    now,
+};
 
+/// What one step takes. The largest growth from one log to the next is the ledger's, below 1.7; so
+/// steps stay below a server's usual limit of one mebibyte, and what a first record alone may exceed
+/// this by is bounded by the gateway's command records.
+const STEP: Batches = Batches { records: 256, bytes: 256 * 1024 };
 /// A snapshot is written after this many input records, so that a restart folds no more than about
 /// a second's worth of its own log …
 const SNAPSHOT_RECORDS: u64 = 2_000;
 /// … or after this long, if anything came in at all.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
-/// A writer that was fenced stands by until its log was quiet for this long: then the other writer
-/// is gone, or idle, and whoever appends first has the log.
+/// A writer that was fenced stands by until its log was quiet for this long although inputs wait:
+/// then the other writer is gone or stalled, and whoever appends first has the log.
 const STANDBY_QUIET: Duration = Duration::from_millis(500);
 /// Pause before starting over after an append without an answer, so that an outage is not polled hot.
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
@@ -29,8 +40,10 @@ const RESTART_PAUSE: Duration = Duration::from_millis(50);
 pub struct Checkpoint {
     /// In its own log.
     pub own: Mark,
-    /// In its inputs.
+    /// In its inputs, and in what they rest on.
     pub cursor: Cursor,
+    /// In its inputs, with what they are recognised by.
+    pub inputs: BTreeMap<LogName, Mark>,
 }
 
 /// What a service decides in a step.
@@ -102,24 +115,25 @@ pub struct Engine<S: Service> {
     log: Log,
     inputs: Vec<LogName>,
     commands: Vec<LogName>,
-    broker: Broker,
+    host: Host,
     service: S,
     snapshots: Snapshots,
 }
 
 impl<S: Service> Engine<S> {
-    /// The engine of the service that owns `log` and is declared to read what `topology` says.
-    pub fn new(broker: &Broker, topology: &Topology, owner: &str, log: LogName, service: S) -> Self {
-        let inputs = topology.read_by(owner, log.shard());
-        let commands = inputs.iter().filter(|input| topology.is_command_log(input)).cloned().collect();
-        Self { log: broker.log(log), inputs, commands, broker: broker.clone(), service, snapshots: Snapshots::default() }
+    /// The engine of the service that owns `log` and reads what the topology declares for `owner`.
+    pub fn new(host: &Host, owner: &str, log: LogName, service: S) -> Self {
+        let inputs = host.topology.read_by(owner, log.shard());
+        let commands = inputs.iter().filter(|input| host.topology.is_command_log(input)).cloned().collect();
+        Self { log: host.broker.log(log), inputs, commands, host: host.clone(), service, snapshots: Snapshots::default() }
     }
 
-    /// Runs until `stop`.
+    /// Runs until the host stops.
     ///
     /// # Errors
     /// The [`Fault`] that makes going on wrong.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Fault> {
+    pub async fn run(mut self) -> Result<(), Fault> {
+        let stop = self.host.stop.clone();
         loop {
             let restart = self.run_once(&stop).await?;
             self.snapshots.finish().await?;
@@ -128,6 +142,7 @@ impl<S: Service> Engine<S> {
                 Restart::Unsure => tokio::time::sleep(RESTART_PAUSE).await,
                 Restart::Fenced => {
                     tracing::info!(log = %self.log.name(), "Another writer has this log; standing by");
+                    self.host.health.note(self.log.name(), Condition::StandingBy);
                     tokio::select! {
                         quiet = self.stand_by() => quiet?,
                         () = stop.cancelled() => return Ok(()),
@@ -144,6 +159,7 @@ impl<S: Service> Engine<S> {
         };
         let Some((mut at, mut inputs)) = caught_up else { return Ok(Restart::Unsure) };
         tracing::info!(log = %self.log.name(), record = at.own.seq, "A service is up");
+        self.host.health.note(self.log.name(), Condition::Up);
         self.snapshots.begin();
         loop {
             let batch = tokio::select! {
@@ -168,7 +184,7 @@ impl<S: Service> Engine<S> {
             // A command is always answered, be it by a record without events: callers wait for the
             // cursor to pass their command.
             if !step.events.is_empty() || answers {
-                match self.append(&step, &at).await? {
+                match self.append(&step, &at, &inputs).await? {
                     Ok(own) => at.own = own,
                     Err(restart) => return Ok(restart),
                 }
@@ -182,34 +198,45 @@ impl<S: Service> Engine<S> {
     /// Snapshots the state. Its inputs stand where they were taken, which for a read model that is
     /// still catching up is behind what the last record rests on.
     async fn snapshot(&mut self, at: &Checkpoint, inputs: &Inputs) -> Result<(), Fault> {
-        let mut checkpoint = at.clone();
+        let mut checkpoint = Checkpoint { inputs: inputs.marks(), ..at.clone() };
         self.inputs.iter().for_each(|log| checkpoint.cursor.set(log, inputs.taken().get(log)));
         self.snapshots.take(&mut self.service, &checkpoint).await
     }
 
     /// Restores the snapshot and folds the rest of the own log; none, where the server went away.
     async fn catch_up(&mut self) -> Result<Option<(Checkpoint, Inputs)>, Fault> {
-        let Ok(info) = self.log.info().await else { return Ok(None) };
         let mut at = self.service.restore()?;
-        let models = self.service.read_models();
-        let kept = at.cursor.clone();
+        let created = match recognise(&self.log, &at.own).await {
+            Ok(created) => created,
+            Err(Interrupted::Fault(fault)) => return Err(fault),
+            Err(Interrupted::Retry(_) | Interrupted::Dropped) => return Ok(None),
+        };
+        let Ok(info) = self.log.info().await else { return Ok(None) };
         let mut own = self.log.follow(at.own);
-        if info.last < at.own.seq {
-            return Err(Fault::LostTail { log: self.log.name().clone(), last: info.last, expected: at.own.seq });
-        }
         while at.own.seq < info.last {
             let record = own.next().await?;
             self.fold(&record)?;
-            at.cursor = record.cursor.clone();
-            at.own = record.mark();
+            self.take_up(&mut at, &record);
         }
-        at.own.created = Some(info.created);
-        let start = |log: &LogName| if models.contains(&log.base()) { kept.get(log) } else { at.cursor.get(log) };
-        let marks = self.inputs.iter().map(|log| (log.clone(), Mark::at(start(log)))).collect();
-        let inputs = Inputs::follow(&self.broker, marks, &at.cursor);
+        at.own.created = Some(created);
+        let marks = self.inputs.iter().map(|log| (log.clone(), at.inputs.get(log).copied().unwrap_or_default())).collect();
+        let inputs = Inputs::follow(&self.host.broker, marks, &at.cursor, STEP);
         // What is decided from here on rests on all of the read models, also on what they were ahead.
         at.cursor.merge(inputs.taken());
         Ok(Some((at, inputs)))
+    }
+
+    /// Moves on to where the service stood when it appended `record` of its own log. Its read models
+    /// stay where the snapshot has them.
+    fn take_up(&self, at: &mut Checkpoint, record: &Record) {
+        let models = self.service.read_models();
+        for log in self.inputs.iter().filter(|log| !models.contains(&log.base())) {
+            let created = at.inputs.get(log).and_then(|mark| mark.created);
+            let mark = Mark { seq: record.cursor.get(log), chain: record.inputs.get(log).copied(), created };
+            at.inputs.insert(log.clone(), mark);
+        }
+        at.cursor = record.cursor.clone();
+        at.own = record.mark();
     }
 
     fn fold(&mut self, record: &Record) -> Result<(), Fault> {
@@ -232,11 +259,13 @@ impl<S: Service> Engine<S> {
         cursor.advance(&input.log, input.seq);
     }
 
-    async fn append(&self, step: &Step<S::Event>, at: &Checkpoint) -> Result<Result<Mark, Restart>, Fault> {
+    async fn append(&self, step: &Step<S::Event>, at: &Checkpoint, inputs: &Inputs) -> Result<Result<Mark, Restart>, Fault> {
         let name = self.log.name();
         let concerns = step.concerns.iter().copied().collect();
+        let decided_on: BTreeMap<LogName, Chain> = inputs.marks().into_iter().filter_map(|(log, mark)| Some((log, mark.chain?))).collect();
         let draft = Draft::new(&step.events, &at.cursor, concerns)
             .map_err(|why| Fault::Unreadable { log: name.clone(), seq: at.own.seq + 1, why })?
+            .decided_on(&decided_on)
             .chained(at.own.chain.unwrap_or_default());
         match self.log.append(&draft, Some(at.own.seq)).await {
             Ok(seq) => Ok(Ok(Mark { seq, chain: draft.chain, created: at.own.created })),
@@ -249,14 +278,29 @@ impl<S: Service> Engine<S> {
         }
     }
 
-    /// Waits until the log has been quiet for a while.
-    async fn stand_by(&mut self) -> Result<(), Fault> {
-        let Ok(info) = self.log.info().await else { return Ok(()) };
-        let mut own: Follower = self.log.follow(Mark::at(info.last));
-        while let Ok(record) = tokio::time::timeout(STANDBY_QUIET, own.next()).await {
-            record?;
+    /// Waits until the log is quiet although inputs wait: then its writer is gone, or stalled.
+    async fn stand_by(&self) -> Result<(), Fault> {
+        loop {
+            let Ok(info) = self.log.info().await else { return Ok(()) };
+            let mut own = self.log.follow(Mark::at(info.last.saturating_sub(1)));
+            let mut cursor = Cursor::default();
+            while let Ok(record) = tokio::time::timeout(STANDBY_QUIET, own.next()).await {
+                cursor = record?.cursor;
+            }
+            if self.is_behind(&cursor).await {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    /// Whether an input has more records than the log rests on.
+    async fn is_behind(&self, cursor: &Cursor) -> bool {
+        for log in &self.inputs {
+            if self.host.broker.log(log.clone()).info().await.is_ok_and(|info| info.last > cursor.get(log)) {
+                return true;
+            }
+        }
+        false
     }
 }
 

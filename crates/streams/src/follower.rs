@@ -52,7 +52,7 @@ impl Follower {
     }
 }
 
-enum Interrupted {
+pub(crate) enum Interrupted {
     /// Try again from where it stands.
     Retry(String),
     /// Stop for good.
@@ -149,7 +149,7 @@ fn chain_at(mark: &Mark) -> Option<Chain> {
 }
 
 /// Makes sure that the log is the one that was read up to `after`; says when it was created.
-async fn recognise(log: &Log, after: &Mark) -> Result<i64, Interrupted> {
+pub(crate) async fn recognise(log: &Log, after: &Mark) -> Result<i64, Interrupted> {
     let stream = log.stream().await?;
     let info = stream.get_info().await.map_err(|error| error.to_string())?;
     let created = micros(info.created);
@@ -160,7 +160,7 @@ async fn recognise(log: &Log, after: &Mark) -> Result<i64, Interrupted> {
     if info.state.last_sequence < seq {
         return Err(Fault::LostTail { log: name, last: info.state.last_sequence, expected: seq }.into());
     }
-    if seq > 0 && after.chain.is_some() && log.read(seq, created).await??.chain != after.chain {
+    if seq > 0 && after.chain.is_some() && log.read(seq, created).await??.mark().chain != after.chain {
         return Err(Fault::Replaced { log: name, seq }.into());
     }
     Ok(created)

@@ -3,24 +3,28 @@
 //! read the opening of its accounts before. This module must never interpret a record.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     future::poll_fn,
     task::{Context, Poll},
 };
 
 use crate::{Broker, Cursor, Fault, Follower, LogName, Mark, Record};
 
-/// Most records that one batch takes.
-pub const BATCH_RECORDS: usize = 256;
-/// A batch of several records has at most this many bytes. The largest growth from one log to the
-/// next is the ledger's, below 1.7; so steps stay below a server's usual limit of one mebibyte, and
-/// what a first record alone may exceed this by is bounded by the gateway's command records.
-pub const BATCH_BYTES: usize = 256 * 1024;
+/// How much of what waits is taken at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Batches {
+    /// Most records.
+    pub records: usize,
+    /// Most bytes of several records; a first one alone may have more.
+    pub bytes: usize,
+}
 
 #[derive(Debug)]
 struct Input {
     name: LogName,
     follower: Follower,
+    /// The last record taken.
+    mark: Mark,
     /// Read, but not taken yet: what it rests on is still to come.
     head: Option<Record>,
 }
@@ -32,24 +36,31 @@ pub struct Inputs {
     taken: Cursor,
     /// Nothing is taken before the logs here have come so far, except what brings them there.
     floor: Cursor,
+    batches: Batches,
 }
 
 impl Inputs {
     /// Follows `logs`, each from behind its mark. Nothing of a log is taken while another is behind
     /// `floor`, which is what a log rests on that is to be continued.
     #[must_use]
-    pub fn follow(broker: &Broker, logs: Vec<(LogName, Mark)>, floor: &Cursor) -> Self {
+    pub fn follow(broker: &Broker, logs: Vec<(LogName, Mark)>, floor: &Cursor, batches: Batches) -> Self {
         let taken: Cursor = logs.iter().map(|(name, mark)| (name.clone(), mark.seq)).collect();
         let floor = floor.iter().filter(|(log, seq)| logs.iter().any(|(name, _)| name == *log) && taken.get(log) < *seq);
         let floor = floor.map(|(log, seq)| (log.clone(), seq)).collect();
-        let start = |(name, mark): (LogName, Mark)| Input { follower: broker.log(name.clone()).follow(mark), name, head: None };
-        Self { inputs: logs.into_iter().map(start).collect(), taken, floor }
+        let start = |(name, mark): (LogName, Mark)| Input { follower: broker.log(name.clone()).follow(mark), name, mark, head: None };
+        Self { inputs: logs.into_iter().map(start).collect(), taken, floor, batches }
     }
 
     /// How far each log was taken.
     #[must_use]
     pub const fn taken(&self) -> &Cursor {
         &self.taken
+    }
+
+    /// The last record of each log that was taken.
+    #[must_use]
+    pub fn marks(&self) -> BTreeMap<LogName, Mark> {
+        self.inputs.iter().map(|input| (input.name.clone(), input.mark)).collect()
     }
 
     /// All that waits, at least one record and at most a bounded batch; waits while there is none.
@@ -66,8 +77,8 @@ impl Inputs {
         loop {
             let mut progress = false;
             for index in 0..self.inputs.len() {
-                while batch.len() < BATCH_RECORDS {
-                    let room = if batch.is_empty() { usize::MAX } else { BATCH_BYTES.saturating_sub(bytes) };
+                while batch.len() < self.batches.records {
+                    let room = if batch.is_empty() { usize::MAX } else { self.batches.bytes.saturating_sub(bytes) };
                     match self.poll_one(index, room, cx) {
                         Poll::Ready(Ok(record)) => {
                             bytes += record.len();
@@ -80,7 +91,7 @@ impl Inputs {
                 }
             }
             // What was taken may have set another log's head free, so they are asked until none gives.
-            if !progress || batch.len() >= BATCH_RECORDS {
+            if !progress || batch.len() >= self.batches.records {
                 return if batch.is_empty() { Poll::Pending } else { Poll::Ready(Ok(batch)) };
             }
         }
@@ -99,6 +110,7 @@ impl Inputs {
         };
         if record.len() <= room && self.may_take(&record) {
             self.taken.advance(&record.log, record.seq);
+            self.inputs[index].mark = record.mark();
             Poll::Ready(Ok(record))
         } else {
             // No waker is needed: it waits for another log, which is polled too, or for the next batch.

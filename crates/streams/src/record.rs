@@ -12,6 +12,7 @@ use crate::{Fault, encoding};
 /// Names of the headers that every record carries.
 pub(crate) const CONTENT_TYPE_HEADER: &str = "Content-Type";
 const CURSOR_HEADER: &str = "Millrace-Cursor";
+const INPUTS_HEADER: &str = "Millrace-Inputs";
 const CHAIN_HEADER: &str = "Millrace-Chain";
 const CONCERNS_HEADER: &str = "Millrace-Concerns";
 
@@ -100,22 +101,27 @@ impl Cursor {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let entry = |entry: &str| {
-            let (log, seq) = entry.split_once('=')?;
-            Some((LogName(log.into()), seq.parse().ok()?))
-        };
-        text.split(' ').filter(|part| !part.is_empty()).map(entry).collect::<Option<_>>().map(Self)
+        parse_entries(text, |seq| seq.parse().ok()).map(Self)
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (log, seq)) in self.0.iter().enumerate() {
-            let gap = if index == 0 { "" } else { " " };
-            write!(f, "{gap}{log}={seq}")?;
-        }
-        Ok(())
+        f.write_str(&write_entries(&self.0))
     }
+}
+
+/// Entries of a header: `log=value`, a space between.
+fn parse_entries<V>(text: &str, value: impl Fn(&str) -> Option<V>) -> Option<BTreeMap<LogName, V>> {
+    let entry = |entry: &str| {
+        let (log, text) = entry.split_once('=')?;
+        Some((LogName(log.into()), value(text)?))
+    };
+    text.split(' ').filter(|part| !part.is_empty()).map(entry).collect()
+}
+
+fn write_entries<V: fmt::Display>(entries: &BTreeMap<LogName, V>) -> String {
+    entries.iter().map(|(log, value)| format!("{log}={value}")).collect::<Vec<_>>().join(" ")
 }
 
 impl FromIterator<(LogName, u64)> for Cursor {
@@ -130,11 +136,14 @@ impl FromIterator<(LogName, u64)> for Cursor {
 pub struct Chain([u8; 16]);
 
 impl Chain {
-    /// The hash that follows this one.
-    #[must_use]
-    pub fn next(self, cursor: &str, payload: &[u8]) -> Self {
+    /// The hash that follows this one, over headers and payload.
+    fn next(self, headers: [&str; 3], payload: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.0).update(&cursor.len().to_be_bytes()).update(cursor.as_bytes()).update(payload);
+        hasher.update(&self.0);
+        for header in headers {
+            hasher.update(&header.len().to_be_bytes()).update(header.as_bytes());
+        }
+        hasher.update(payload);
         let mut chain = [0; 16];
         chain.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Self(chain)
@@ -156,7 +165,7 @@ impl fmt::Display for Chain {
 pub struct Mark {
     /// The last record that was read, 0 for none.
     pub seq: u64,
-    /// That record's hash, where the log is chained and the hash is known.
+    /// That record's hash, see [`Record::hash`], where it is known.
     pub chain: Option<Chain>,
     /// When the stream was created, in microseconds since 1970, where it is known.
     pub created: Option<i64>,
@@ -173,8 +182,9 @@ impl Mark {
 /// A record that is to be appended.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    pub(crate) cursor: String,
-    pub(crate) concerns: Vec<u16>,
+    cursor: String,
+    inputs: String,
+    concerns: String,
     pub(crate) chain: Option<Chain>,
     pub(crate) payload: Bytes,
 }
@@ -185,14 +195,21 @@ impl Draft {
     /// # Errors
     /// A sentence, where the events cannot be encoded.
     pub fn new<E: Serialize>(events: &[E], cursor: &Cursor, concerns: Vec<u16>) -> Result<Self, String> {
-        let payload = encoding::encode(events).map_err(|error| error.to_string())?;
-        Ok(Self { cursor: cursor.to_string(), concerns, chain: None, payload: payload.into() })
+        let payload = encoding::encode(events).map_err(|error| error.to_string())?.into();
+        Ok(Self { cursor: cursor.to_string(), inputs: String::new(), concerns: write_shards(&concerns), chain: None, payload })
+    }
+
+    /// The same record with the hashes of the records that it was decided on.
+    #[must_use]
+    pub fn decided_on(mut self, inputs: &BTreeMap<LogName, Chain>) -> Self {
+        self.inputs = write_entries(inputs);
+        self
     }
 
     /// The same record as the one that follows `before` in a chained log.
     #[must_use]
     pub fn chained(mut self, before: Chain) -> Self {
-        self.chain = Some(before.next(&self.cursor, &self.payload));
+        self.chain = Some(before.next([&self.cursor, &self.inputs, &self.concerns], &self.payload));
         self
     }
 
@@ -200,14 +217,21 @@ impl Draft {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE_HEADER, encoding::CONTENT_TYPE);
         headers.insert(CURSOR_HEADER, self.cursor.as_str());
+        if !self.inputs.is_empty() {
+            headers.insert(INPUTS_HEADER, self.inputs.as_str());
+        }
         if let Some(chain) = self.chain {
             headers.insert(CHAIN_HEADER, chain.to_string());
         }
         if !self.concerns.is_empty() {
-            headers.insert(CONCERNS_HEADER, self.concerns.iter().map(u16::to_string).collect::<Vec<_>>().join(" "));
+            headers.insert(CONCERNS_HEADER, self.concerns.as_str());
         }
         headers
     }
+}
+
+fn write_shards(shards: &[u16]) -> String {
+    shards.iter().map(u16::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// A record as it stands in a log.
@@ -219,12 +243,15 @@ pub struct Record {
     pub seq: u64,
     /// What it rests on.
     pub cursor: Cursor,
+    /// The hashes of the records that it was decided on: of each input, the last one taken.
+    pub inputs: BTreeMap<LogName, Chain>,
     /// The other shards that have to act on it.
     pub concerns: Vec<u16>,
     /// Its hash, where the log is chained.
     pub chain: Option<Chain>,
     /// When its stream was created, in microseconds since 1970.
     pub created: i64,
+    hash: Chain,
     payload: Bytes,
 }
 
@@ -236,10 +263,14 @@ impl Record {
             return Err(unreadable("its Content-Type is not one that this version reads"));
         }
         let cursor = Cursor::parse(header(CURSOR_HEADER).unwrap_or_default()).ok_or_else(|| unreadable("its cursor is malformed"))?;
+        let inputs = parse_entries(header(INPUTS_HEADER).unwrap_or_default(), Chain::parse);
+        let inputs = inputs.ok_or_else(|| unreadable("the hashes of its inputs are malformed"))?;
         let concerns = header(CONCERNS_HEADER).unwrap_or_default().split_whitespace().map(str::parse).collect::<Result<_, _>>();
         let concerns = concerns.map_err(|_| unreadable("the shards that it concerns are malformed"))?;
         let chain = header(CHAIN_HEADER).map(|text| Chain::parse(text).ok_or_else(|| unreadable("its chain is malformed"))).transpose()?;
-        Ok(Self { log: log.clone(), seq, cursor, concerns, chain, created, payload })
+        let hash = chain.unwrap_or_default();
+        let record = Self { log: log.clone(), seq, cursor, inputs, concerns, chain, created, hash, payload };
+        Ok(if chain.is_some() { record } else { Self { hash: record.after(Chain::default()), ..record } })
     }
 
     /// Its events.
@@ -262,19 +293,27 @@ impl Record {
         self.payload.is_empty()
     }
 
+    /// What it is recognised by: its place in the chain, or, in a log without one, its own content.
+    #[must_use]
+    pub const fn hash(&self) -> Chain {
+        self.hash
+    }
+
     /// The place behind it.
     #[must_use]
     pub const fn mark(&self) -> Mark {
-        Mark { seq: self.seq, chain: self.chain, created: Some(self.created) }
+        Mark { seq: self.seq, chain: Some(self.hash), created: Some(self.created) }
+    }
+
+    fn after(&self, before: Chain) -> Chain {
+        before.next([&self.cursor.to_string(), &write_entries(&self.inputs), &write_shards(&self.concerns)], &self.payload)
     }
 
     /// # Errors
     /// [`Fault::BrokenChain`], where it does not follow `before`.
-    pub(crate) fn continues(&self, before: Chain) -> Result<(), Fault> {
+    pub fn continues(&self, before: Chain) -> Result<(), Fault> {
         match self.chain {
-            Some(chain) if chain != before.next(&self.cursor.to_string(), &self.payload) => {
-                Err(Fault::BrokenChain { log: self.log.clone(), seq: self.seq })
-            }
+            Some(chain) if chain != self.after(before) => Err(Fault::BrokenChain { log: self.log.clone(), seq: self.seq }),
             Some(_) | None => Ok(()),
         }
     }
@@ -309,13 +348,26 @@ mod tests {
     #[test]
     fn a_record_that_was_changed_breaks_the_chain() {
         let cursor: Cursor = [(log("accounts"), 1)].into_iter().collect();
-        let draft = Draft::new(&[1, 2], &cursor, vec![3]).expect("encodes").chained(Chain::default());
+        let inputs = [(log("accounts"), Chain([7; 16]))].into_iter().collect();
+        let draft = Draft::new(&[1, 2], &cursor, vec![3]).expect("encodes").decided_on(&inputs).chained(Chain::default());
         let parse = |payload: Bytes| Record::parse(&log("x"), 1, 0, Some(&draft.headers()), payload).expect("parses");
         let record = parse(draft.payload.clone());
         assert!(record.continues(Chain::default()).is_ok());
         assert_eq!((record.concerns.clone(), record.events::<u8>().expect("decodes")), (vec![3], vec![1, 2]));
+        assert_eq!(record.inputs, inputs);
         let other = Draft::new(&[1, 3], &cursor, vec![]).expect("encodes");
         assert!(parse(other.payload).continues(Chain::default()).is_err());
         assert!(record.continues(record.chain.expect("chained")).is_err());
+        assert!(Record { concerns: vec![4], ..record }.continues(Chain::default()).is_err());
+    }
+
+    #[test]
+    fn a_record_without_a_chain_is_recognised_by_its_content() {
+        let hash = |events: &[u8]| {
+            let draft = Draft::new(events, &Cursor::default(), vec![]).expect("encodes");
+            Record::parse(&log("x"), 1, 0, Some(&draft.headers()), draft.payload).expect("parses").hash()
+        };
+        assert_eq!(hash(&[1]), hash(&[1]));
+        assert_ne!(hash(&[1]), hash(&[2]));
     }
 }

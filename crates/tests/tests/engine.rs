@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use streams::{
-    AppendError, Broker, Checkpoint, CommandAppender, Cursor, Draft, Engine, Fault, LogName, Mark, Record, Service, Snapshot, Step,
+    AppendError, Broker, Checkpoint, CommandAppender, Cursor, Draft, Engine, Fault, Host, LogName, Mark, Record, Service, Snapshot, Step,
     Topology,
 };
 use tests::{Nats, PATIENCE};
@@ -57,11 +57,16 @@ fn sums() -> LogName {
     LogName::new("sums", None)
 }
 
-async fn broker(nats: &Nats) -> (Broker, Topology) {
+async fn host(nats: &Nats) -> Host {
     let broker = Broker::connect(&nats.url()).await.expect("connects");
     let topology = Topology::parse(STREAMS, "streams.yaml").expect("good");
     streams::apply(&broker, &topology).await.expect("applies");
-    (broker, topology)
+    Host::new(broker, Arc::new(topology))
+}
+
+/// Runs the counter on a host.
+async fn count(host: Host) -> Result<(), Fault> {
+    Engine::new(&host, "counter", sums(), Counter { sum: 0 }).run().await
 }
 
 /// Feeds 1 to `count`, a record each.
@@ -92,7 +97,7 @@ async fn check(broker: &Broker, count: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_writer_is_refused() {
     let nats = Nats::start().expect("a nats-server");
-    let (broker, _) = broker(&nats).await;
+    let broker = host(&nats).await.broker;
     let log = broker.log(sums());
     let draft = Draft::new(&[(1, 1)], &Cursor::default(), Vec::new()).expect("encodes");
     assert_eq!(log.append(&draft, Some(0)).await, Ok(1));
@@ -106,19 +111,20 @@ async fn killed_between_any_two_appends_nothing_is_lost_or_repeated() {
     /// Long enough for the longest of lives to append.
     const LONGEST_LIFE: Duration = Duration::from_millis(12);
     let nats = Nats::start().expect("a nats-server");
-    let (broker, topology) = broker(&nats).await;
+    let host = host(&nats).await;
+    let broker = host.broker.clone();
     let appender = CommandAppender::start(broker.log(numbers()), Arc::new(Cursor::default), CancellationToken::new());
     let mut killed_at = BTreeSet::new();
     for number in 1..=COUNT {
         appender.append(number).await.expect("stored");
-        let engine = tokio::spawn(Engine::new(&broker, &topology, "counter", sums(), Counter { sum: 0 }).run(CancellationToken::new()));
+        let engine = tokio::spawn(count(host.clone()));
         // The kill falls before, during and after the append of this number.
         let life = LONGEST_LIFE * u32::try_from(number % 25).expect("small") / 24;
         let _ = tokio::time::timeout(life, check(&broker, number)).await;
         engine.abort();
         killed_at.insert(broker.log(sums()).info().await.expect("a log").last);
     }
-    let _last = tokio::spawn(Engine::new(&broker, &topology, "counter", sums(), Counter { sum: 0 }).run(CancellationToken::new()));
+    let _last = tokio::spawn(count(host.clone()));
     check(&broker, COUNT).await;
     assert!(killed_at.len() > 20, "killed at {killed_at:?}");
 }
@@ -127,22 +133,23 @@ async fn killed_between_any_two_appends_nothing_is_lost_or_repeated() {
 async fn two_engines_on_one_log_say_everything_once() {
     const COUNT: u64 = 300;
     let nats = Nats::start().expect("a nats-server");
-    let (broker, topology) = broker(&nats).await;
-    let stop = CancellationToken::new();
+    let host = host(&nats).await;
+    let broker = host.broker.clone();
     for _ in 0..2 {
-        tokio::spawn(Engine::new(&broker, &topology, "counter", sums(), Counter { sum: 0 }).run(stop.clone()));
+        tokio::spawn(count(host.clone()));
     }
     feed(&broker, COUNT).await;
     check(&broker, COUNT).await;
-    stop.cancel();
+    host.stop.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_goes_away_and_comes_back_costs_nothing() {
     const COUNT: u64 = 50;
     let mut nats = Nats::start().expect("a nats-server");
-    let (broker, topology) = broker(&nats).await;
-    tokio::spawn(Engine::new(&broker, &topology, "counter", sums(), Counter { sum: 0 }).run(CancellationToken::new()));
+    let host = host(&nats).await;
+    let broker = host.broker.clone();
+    tokio::spawn(count(host.clone()));
     feed(&broker, COUNT / 2).await;
     nats.kill().expect("killed");
     let mut link = broker.link();
@@ -161,8 +168,9 @@ async fn a_broker_that_goes_away_and_comes_back_costs_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shards_cannot_change_once_there_is_data() {
     let nats = Nats::start().expect("a nats-server");
-    let (broker, topology) = broker(&nats).await;
-    streams::apply(&broker, &topology).await.expect("the same again changes nothing");
+    let host = host(&nats).await;
+    let broker = host.broker.clone();
+    streams::apply(&broker, &host.topology).await.expect("the same again changes nothing");
     let more = Topology::parse(&STREAMS.replace("shards: 1", "shards: 3"), "streams.yaml").expect("good");
     let error = streams::apply(&broker, &more).await.expect_err("refused");
     assert!(error.contains("made with 1 shards") && error.contains("says 3"), "{error}");

@@ -1,0 +1,70 @@
+//! How everything that runs in this process stands, for whoever asks whether it is ready.
+//! This module must never decide what to do about it.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{Fault, LogName};
+
+/// How a service or a read model stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// It takes up its state.
+    Starting,
+    /// A read model folds what it has missed; it is not asked before it is level.
+    CatchingUp,
+    /// It works.
+    Up,
+    /// Another process writes its log; it takes over when that one is gone.
+    StandingBy,
+    /// It met a fault, and will not go on before somebody has mended it.
+    Halted(String),
+}
+
+impl Condition {
+    /// Whether all is as it should be.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        match self {
+            Self::Up | Self::StandingBy => true,
+            Self::Starting | Self::CatchingUp | Self::Halted(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => f.write_str("starting"),
+            Self::CatchingUp => f.write_str("catching up"),
+            Self::Up => f.write_str("up"),
+            Self::StandingBy => f.write_str("standing by"),
+            Self::Halted(why) => write!(f, "halted: {why}"),
+        }
+    }
+}
+
+/// Conditions by name.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<Mutex<BTreeMap<LogName, Condition>>>);
+
+impl Health {
+    /// Notes how `name` stands: a service by its log, a read model by its file.
+    pub fn note(&self, name: &LogName, condition: Condition) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), condition);
+    }
+
+    /// Notes that `name` has halted.
+    pub fn halted(&self, name: &LogName, fault: &Fault) {
+        self.note(name, Condition::Halted(fault.to_string()));
+    }
+
+    /// How everything stands.
+    #[must_use]
+    pub fn conditions(&self) -> BTreeMap<LogName, Condition> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,59 @@
+//! What everything that runs in a process is given. This module must never know what runs.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Broker, Condition, Fault, Health, LogName, Topology};
+
+/// Pause before a store that failed is opened again: a disk does not become empty within milliseconds.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A process's connection, its logs, and how its tasks are started, watched and stopped.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The connection to nats-server.
+    pub broker: Broker,
+    /// The logs that there are.
+    pub topology: Arc<Topology>,
+    /// How everything stands.
+    pub health: Health,
+    /// What runs.
+    pub tasks: TaskTracker,
+    /// When it is to stop.
+    pub stop: CancellationToken,
+}
+
+impl Host {
+    /// A process in which nothing runs yet.
+    #[must_use]
+    pub fn new(broker: Broker, topology: Arc<Topology>) -> Self {
+        Self { broker, topology, health: Health::default(), tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    }
+
+    /// Runs what is known as `name`, and reports how it stands. After a fault of its store it is run
+    /// again, until that works; after any other it halts alone, which is said once.
+    pub fn run<W: Future<Output = Result<(), Fault>> + Send>(&self, name: LogName, work: impl Fn() -> W + Send + Sync + 'static) {
+        let (health, stop) = (self.health.clone(), self.stop.clone());
+        health.note(&name, Condition::Starting);
+        self.tasks.spawn(async move {
+            let mut said = None;
+            while let Err(fault) = work().await {
+                health.halted(&name, &fault);
+                if !matches!(fault, Fault::Store { .. }) {
+                    tracing::error!(%name, %fault, "This has halted; everything else goes on");
+                    return;
+                }
+                let why = fault.to_string();
+                if said.as_ref() != Some(&why) {
+                    tracing::warn!(%name, why, "This cannot use its store; trying again until it can");
+                    said = Some(why);
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(STORE_PAUSE) => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+        });
+    }
+}
