@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Parser, Subcommand};
 use domain::{CustomerId, fraud::Limits};
 
+use crate::nats::NATS_PORT;
+
 /// Where data lies unless `--data` says otherwise.
 const DEFAULT_DATA: &str = ".data";
 
@@ -25,6 +27,8 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Start services and the gateway on a nats-server that runs already.
     Serve(ServeArgs),
+    /// Keep a nats-server alive: one that dies, or can no longer write, is started again.
+    Nats(NatsArgs),
     /// Print a bearer token that the gateway of a data folder accepts.
     Token(TokenArgs),
     /// Print the records of a log, a line of JSON each.
@@ -92,6 +96,19 @@ pub(crate) struct DevArgs {
     pub nats_server: Option<PathBuf>,
     #[command(flatten)]
     pub bank: BankArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NatsArgs {
+    /// Where its data lies; no other process may use the folder.
+    #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+    /// Where it listens, on loopback.
+    #[arg(long = "nats-port", alias = "port", env = "MILLRACE_NATS_PORT", value_name = "PORT", default_value_t = NATS_PORT)]
+    pub port: u16,
+    /// The nats-server to run [default: the one on PATH].
+    #[arg(long, env = "MILLRACE_NATS_SERVER", value_name = "FILE")]
+    pub nats_server: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,9 +1,10 @@
 //! The `dev` command: everything in one process, with nats-server as its child.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
@@ -14,12 +15,14 @@ use crate::{
     args::DevArgs,
     data::DataFolder,
     demo::{self, Demo},
-    nats::{self, NatsServer},
+    nats::{self, NATS_PORT, NatsServer},
     serve::{GATEWAY_PORT, Roles, Running, listen, topology},
     stop,
 };
 
-const NATS_PORT: u16 = 4222;
+/// Read models that take longer than this to become level are no reason to wait: they are being
+/// built again, or one has halted, and the log says which. Demo data is then not looked for.
+const LEVEL_WAIT: Duration = Duration::from_secs(20);
 
 /// The `dev` command.
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
@@ -29,7 +32,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, if args.any_port { 0 } else { GATEWAY_PORT }));
     let listener = listen(args.listen.unwrap_or(any)).await?;
     let address = listener.local_addr()?;
-    let nats_port = nats_port(&args)?;
+    let nats_port = nats::free_port(args.nats_port.unwrap_or(if args.any_port { 0 } else { NATS_PORT }))?;
     let stop = CancellationToken::new();
     stop::on_signal(stop.clone())?;
 
@@ -40,11 +43,12 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
             let broker = Broker::connect(&url).await.with_context(|| nats_log(data.path()))?;
             streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
             let running = Running::start(&Roles::all(&topology), &args.bank, &data, Host::new(broker, Arc::clone(&topology)), Some(listener))?;
-            if let Some(bank) = &running.gateway {
-                bank.models.caught_up().await;
-            }
+            let is_level = match &running.gateway {
+                Some(bank) => tokio::time::timeout(LEVEL_WAIT, bank.models.level()).await.is_ok(),
+                None => false,
+            };
             let demo = match &running.gateway {
-                Some(bank) if !args.no_demo => Some(demo::seed(bank).await?),
+                Some(bank) if !args.no_demo && is_level => Some(demo::seed(bank).await?),
                 Some(_) | None => None,
             };
             print_summary(address, &url, data.path(), args.ephemeral, demo.as_ref());
@@ -69,15 +73,6 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
 
 fn nats_log(data: &Path) -> String {
     format!("nats-server did not come up, see {}", data.join("nats-server.log").display())
-}
-
-/// A port on loopback that is free now.
-fn nats_port(args: &DevArgs) -> anyhow::Result<u16> {
-    let wanted = args.nats_port.unwrap_or(if args.any_port { 0 } else { NATS_PORT });
-    let hint = "stop what has the port, or choose another with --nats-port or --any-port";
-    let probe = StdListener::bind((Ipv4Addr::LOCALHOST, wanted));
-    let probe = probe.with_context(|| format!("nats-server cannot listen on 127.0.0.1:{wanted}, {hint}"))?;
-    Ok(probe.local_addr()?.port())
 }
 
 #[expect(clippy::print_stdout, reason = "the block that a person started this for")]

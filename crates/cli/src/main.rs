@@ -6,6 +6,7 @@ mod data;
 mod demo;
 mod dev;
 mod nats;
+mod nats_health;
 mod serve;
 mod stop;
 
@@ -48,6 +49,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     let outcome = match command {
         Command::Dev(args) => runtime.block_on(dev::run(args)),
         Command::Serve(args) => runtime.block_on(serve::run(args)),
+        Command::Nats(args) => runtime.block_on(nats::run(args)),
         Command::Token(args) => data::print_token(&args),
         Command::Cat(args) => runtime.block_on(cat::run(args)),
         Command::Supervised { .. } => Ok(()),

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, TcpListener},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -14,11 +15,21 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use streams::MIN_SERVER_VERSION;
+use tokio_util::sync::CancellationToken;
 
-use crate::stop::NATS_WAIT;
+use crate::{
+    args::NatsArgs,
+    data::DataFolder,
+    nats_health,
+    stop::{self, NATS_WAIT},
+};
 
+/// Where it listens unless it is told.
+pub(crate) const NATS_PORT: u16 = 4222;
 /// How often the child is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// How often it is asked whether it can still write.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before it is started again, so that one that cannot start does not spin.
 const RESTART_PAUSE: Duration = Duration::from_millis(250);
 /// Messages up to the size that NATS itself calls sensible; ours stay far below one mebibyte.
@@ -35,7 +46,7 @@ impl NatsServer {
     /// Starts it on `port` of loopback, with its data in `folder`.
     pub(crate) fn start(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Self> {
         let config = write_config(folder, port)?;
-        let command = Supervised { program: program.to_owned(), config, log: folder.join("nats-server.log") };
+        let command = Supervised { program: program.to_owned(), folder: folder.to_owned(), config, log: folder.join("nats-server.log") };
         let (stop, stopped) = mpsc::channel();
         let (started, first) = mpsc::channel();
         // One thread for all its life: the kernel ends the child when the thread that started it ends.
@@ -54,9 +65,32 @@ impl NatsServer {
     }
 }
 
+/// The `nats` command: nothing but a nats-server that is kept alive.
+pub(crate) async fn run(args: NatsArgs) -> anyhow::Result<()> {
+    let program = find(args.nats_server.as_deref())?;
+    let data = DataFolder::open(&args.data)?;
+    let stop = CancellationToken::new();
+    stop::on_signal(stop.clone())?;
+    let port = free_port(args.port)?;
+    let server = NatsServer::start(&program, data.path(), port)?;
+    tracing::info!("Keeping nats-server alive at nats://127.0.0.1:{port}, data in {}", data.path().display());
+    stop.cancelled().await;
+    tokio::task::block_in_place(|| server.stop());
+    Ok(())
+}
+
+/// `wanted`, or any port for 0, if it is free on loopback now.
+pub(crate) fn free_port(wanted: u16) -> anyhow::Result<u16> {
+    let hint = "stop what has the port, or choose another with --nats-port or --any-port";
+    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted));
+    let probe = probe.with_context(|| format!("nats-server cannot listen on 127.0.0.1:{wanted}, {hint}"))?;
+    Ok(probe.local_addr()?.port())
+}
+
 #[derive(Debug)]
 struct Supervised {
     program: PathBuf,
+    folder: PathBuf,
     config: PathBuf,
     log: PathBuf,
 }
@@ -68,6 +102,8 @@ impl Supervised {
             Err(error) => return drop(started.send(Err(error))),
         };
         let _ = started.send(Ok(()));
+        let mut looked = Instant::now();
+        let mut waits_for_room = false;
         loop {
             match stopped.recv_timeout(WATCH_INTERVAL) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -75,11 +111,31 @@ impl Supervised {
             }
             if let Ok(Some(status)) = child.try_wait() {
                 self.say_that_it_died(status);
-                std::thread::sleep(RESTART_PAUSE);
-                match self.spawn() {
-                    Ok(next) => child = next,
-                    Err(error) => tracing::error!(%error, "nats-server cannot be started; trying again"),
+                child = self.spawn_again(child);
+            } else if looked.elapsed() >= HEALTH_INTERVAL {
+                looked = Instant::now();
+                let Some(why) = nats_health::write_error(&self.folder, child.id()) else { continue };
+                if nats_health::has_room(&self.folder) {
+                    tracing::warn!(why, "nats-server can no longer write; starting it again");
+                    end(&mut child);
+                    child = self.spawn_again(child);
+                    waits_for_room = false;
+                } else if !waits_for_room {
+                    tracing::error!(why, "The disk of nats-server is full: free some space, and it is started again");
+                    waits_for_room = true;
                 }
+            }
+        }
+    }
+
+    /// Starts it once more; where that fails, the next look at the one that is gone tries again.
+    fn spawn_again(&self, gone: Child) -> Child {
+        std::thread::sleep(RESTART_PAUSE);
+        match self.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                tracing::error!(%error, "nats-server cannot be started; trying again");
+                gone
             }
         }
     }
@@ -92,6 +148,7 @@ impl Supervised {
 
     /// By way of this binary, so that it ends with us even when we are killed.
     fn spawn(&self) -> anyhow::Result<Child> {
+        nats_health::forget_ports(&self.folder);
         let log = fs::File::options().create(true).append(true).open(&self.log).context("the log of nats-server cannot be written")?;
         Command::new(std::env::current_exe()?)
             .arg("supervised")
@@ -146,8 +203,11 @@ fn write_config(folder: &Path, port: u16) -> anyhow::Result<PathBuf> {
     let config = format!(
         "# Written by millrace at every start.\n\
          listen: \"127.0.0.1:{port}\"\n\
+         http: \"127.0.0.1:-1\"\n\
+         ports_file_dir: {:?}\n\
          max_payload: {MAX_PAYLOAD_BYTES}\n\
          jetstream {{\n  store_dir: {:?}\n  sync_interval: always\n}}\n",
+        folder.display().to_string(),
         store.display().to_string()
     );
     fs::write(&path, config).with_context(|| format!("{} cannot be written", path.display()))?;

@@ -53,8 +53,8 @@ impl Balance {
         Self { booked: money(row.booked_minor), available: money(available), version: graphql_int(row.version), as_of: DateTime(as_of) }
     }
 
-    pub(crate) fn read(bank: &Bank, account: &AccountRow) -> Result<Self, ReadError> {
-        Ok(Self::new(account, &bank.models.overview(account.id).balance(account.id)?))
+    pub(crate) async fn read(bank: &Bank, account: &AccountRow) -> Result<Self, Failure> {
+        Ok(Self::new(account, &bank.overview(account.id).await?.balance(account.id)?))
     }
 }
 
@@ -111,7 +111,7 @@ impl Account {
     }
 
     async fn balance(&self, ctx: &Context<'_>) -> Result<Balance> {
-        Ok(Balance::read(bank(ctx), &self.row).map_err(Failure::from)?)
+        Ok(Balance::read(bank(ctx), &self.row).await?)
     }
 
     /// Newest first.
@@ -124,7 +124,7 @@ impl Account {
         let size = page_size(first)?;
         let before = after.as_deref().map(decode_cursor).transpose()?.and_then(|numbers| numbers.first().copied());
         let newest = before.map_or(u64::MAX, |version| version.saturating_sub(1));
-        let rows = bank(ctx).models.overview(self.row.id).entries_down(self.row.id, newest, size + 1).map_err(Failure::from)?;
+        let rows = bank(ctx).overview(self.row.id).await?.entries_down(self.row.id, newest, size + 1).map_err(Failure::from)?;
         let rows = rows.into_iter().map(|entry| (encode_cursor(&[entry.version]), Transaction { account: self.row.clone(), entry }));
         Ok(page(rows.collect(), size, after.is_none()))
     }
@@ -140,7 +140,7 @@ impl Account {
         let bank = bank(ctx);
         let after_number = after.as_deref().map(decode_cursor).transpose()?.and_then(|numbers| numbers.first().copied());
         let shard = domain::Shard::of(self.row.id, bank.models.shards());
-        let rows = bank.models.history(shard).payments_of(self.row.id, after_number, size + 1).map_err(Failure::from)?;
+        let rows = bank.history(shard).await?.payments_of(self.row.id, after_number, size + 1).map_err(Failure::from)?;
         let rows = rows.into_iter().map(|row| (encode_cursor(&[row.number]), Payment { row })).collect();
         Ok(page(rows, size, after.is_none()))
     }

@@ -7,12 +7,12 @@ use std::{
 };
 
 use domain::{
-    AccountId, CommandId, Currency, CustomerId, Email, Iban, PersonName,
+    AccountId, CommandId, Currency, CustomerId, Email, Iban, PaymentId, PersonName, Shard,
     accounts::{AccountCommand, AccountRefusal, AccountStatus},
     customers::{CustomerCommand, CustomerRefusal},
     payments::PaymentCommand,
 };
-use projections::{AccountRow, CustomerRow, Position};
+use projections::{AccountRow, CustomerRow, Directory, Overview, PaymentHistory, PaymentRow, Position, Projection, ReadModel, StoreError};
 use streams::{AppendError, CommandAppender, Host, LogName};
 use uuid::Uuid;
 
@@ -74,25 +74,55 @@ impl Bank {
         }
     }
 
-    /// Waits, bounded, until every read model shows at least what it did before a restart.
-    pub(crate) async fn caught_up(&self) -> Result<(), Failure> {
-        let waited = tokio::time::timeout(READ_WAIT, self.models.caught_up()).await;
-        waited.map_err(|_| Failure::Unavailable("The read models are being built again. Try again in a moment.".to_owned()))
+    /// The directory, once it can be asked.
+    pub(crate) async fn directory(&self) -> Result<&ReadModel<Directory>, Failure> {
+        self.level(&self.models.directory).await
     }
 
-    /// Waits, bounded, until accounts can be recognised: all that accepting a payment needs.
-    pub(crate) async fn directory_caught_up(&self) -> Result<(), Failure> {
-        let waited = tokio::time::timeout(READ_WAIT, self.models.directory.caught_up()).await;
-        waited.map_err(|_| Failure::Unavailable("The directory of accounts is being built again. Try again in a moment.".to_owned()))
+    /// The overview that has `account`, once it can be asked.
+    pub(crate) async fn overview(&self, account: AccountId) -> Result<&ReadModel<Overview>, Failure> {
+        self.level(self.models.overview(account)).await
+    }
+
+    /// The payments of a shard, once they can be asked.
+    pub(crate) async fn history(&self, shard: Shard) -> Result<&ReadModel<PaymentHistory>, Failure> {
+        self.level(self.models.history(shard)).await
+    }
+
+    /// Waits, bounded, until a model shows at least what it did before a restart.
+    async fn level<'a, P: Projection>(&self, model: &'a ReadModel<P>) -> Result<&'a ReadModel<P>, Failure> {
+        if self.host.health.is_halted(model.name()) {
+            return Err(Failure::Unavailable("This part of the bank has halted and waits for its operators.".to_owned()));
+        }
+        match tokio::time::timeout(READ_WAIT, model.level()).await {
+            Ok(()) => Ok(model),
+            Err(_) => Err(Failure::not_level()),
+        }
     }
 
     /// Waits until reads show at least `position`.
     pub(crate) async fn reach(&self, position: Option<&Position>) -> Result<(), Failure> {
-        self.caught_up().await?;
+        self.directory().await?;
         match position {
             Some(position) if !self.models.reach(position).await => Err(Failure::StaleRead),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// A payment, and the shard it lives on. One that this gateway said was accepted is waited for.
+    pub(crate) async fn payment(&self, id: PaymentId) -> Result<Option<(Shard, PaymentRow)>, Failure> {
+        if let Ok(Some(found)) = self.models.payment(id) {
+            return Ok(Some(found));
+        }
+        self.own_payments().await;
+        match self.models.payment(id) {
+            Err(StoreError::NotLevel) => {}
+            found => return Ok(found?),
+        }
+        for shard in 0..self.models.shards() {
+            self.history(Shard(shard)).await?;
+        }
+        Ok(self.models.payment(id)?)
     }
 
     /// Registers a customer under `id`; the same again changes nothing.

@@ -41,6 +41,11 @@ impl Failure {
         }
     }
 
+    /// A read model cannot be asked now.
+    pub(crate) fn not_level() -> Self {
+        Self::Unavailable("A read model is being built again. Try again in a moment.".to_owned())
+    }
+
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Unauthenticated => "Sign in first: send a bearer token.".to_owned(),
@@ -62,8 +67,8 @@ impl From<Failure> for Error {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::NotOpen) {
-            return Self::Unavailable("The read models are being built again. Try again in a moment.".to_owned());
+        if matches!(error, StoreError::NotLevel) {
+            return Self::not_level();
         }
         let id = Uuid::new_v4();
         tracing::error!(%id, %error, "A read model could not be read");

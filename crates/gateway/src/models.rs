@@ -55,22 +55,20 @@ impl Models {
         &self.histories[usize::from(shard.0)]
     }
 
-    /// The payments of every shard.
-    pub(crate) fn histories(&self) -> impl Iterator<Item = &Arc<ReadModel<PaymentHistory>>> {
-        self.histories.iter()
-    }
-
     /// A payment, and the shard it lives on.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]; where one shard cannot be asked, only if no other has it.
     pub fn payment(&self, id: PaymentId) -> Result<Option<(Shard, PaymentRow)>, StoreError> {
+        let mut missing = Ok(None);
         for (shard, model) in (0..).zip(&self.histories) {
-            if let Some(row) = model.payment(id)? {
-                return Ok(Some((Shard(shard), row)));
+            match model.payment(id) {
+                Ok(Some(row)) => return Ok(Some((Shard(shard), row))),
+                Ok(None) => {}
+                Err(error) => missing = Err(error),
             }
         }
-        Ok(None)
+        missing
     }
 
     /// How far every model has folded: its name, shard, and progress.
@@ -100,19 +98,20 @@ impl Models {
         tokio::time::timeout(READ_WAIT, all).await.is_ok()
     }
 
-    /// Waits until every model shows at least what was shown before this process started.
-    pub async fn caught_up(&self) {
-        self.directory.caught_up().await;
+    /// Waits until every model can be asked.
+    pub async fn level(&self) {
+        self.directory.level().await;
         for (overview, history) in self.overviews.iter().zip(&self.histories) {
-            overview.caught_up().await;
-            history.caught_up().await;
+            overview.level().await;
+            history.level().await;
         }
     }
 
-    /// Whether every model shows at least what was shown before this process started.
-    pub(crate) fn is_caught_up(&self) -> bool {
-        let pairs = self.overviews.iter().zip(&self.histories);
-        self.directory.is_caught_up() && pairs.into_iter().all(|(overview, history)| overview.is_caught_up() && history.is_caught_up())
+    /// Waits until the payments of every shard can be asked.
+    pub(crate) async fn histories_level(&self) {
+        for history in &self.histories {
+            history.level().await;
+        }
     }
 
     /// Waits, bounded, until the directory rests on record `seq` of `log`; says whether.

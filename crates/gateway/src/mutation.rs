@@ -101,7 +101,7 @@ pub(crate) struct AccountMutation;
 impl AccountMutation {
     async fn open_account(&self, ctx: &Context<'_>, input: OpenAccountInput) -> Result<OpenAccountPayload> {
         let bank = bank(ctx);
-        bank.directory_caught_up().await?;
+        bank.directory().await?;
         let failed = |error| Ok(OpenAccountPayload { errors: vec![error], ..Default::default() });
         let Some(holder) = holder(ctx, &input)? else {
             return failed(UserError::new(UserErrorCode::UnknownAccount, &["input", "customerId"], "There is no such customer."));

@@ -4,7 +4,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use domain::{Debtor, IdempotencyKey, Initiator, Money, PaymentId, PaymentOrder, Reference, Review, Shard, payments::PaymentCommand};
-use projections::{PaymentRow, PaymentStatus};
+use projections::{PaymentRow, PaymentStatus, StoreError};
 use streams::LogName;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -56,8 +56,8 @@ impl From<Failed> for PayError {
     }
 }
 
-impl From<projections::StoreError> for PayError {
-    fn from(error: projections::StoreError) -> Self {
+impl From<StoreError> for PayError {
+    fn from(error: StoreError) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -85,7 +85,7 @@ impl Bank {
         }
         // Whether a key was used before is known once the model has come to where it was. While it is
         // built again nobody waits for that: the log knows who was first, and a repeat is one payment.
-        let is_known = tokio::time::timeout(FIRST_WAIT, self.models.caught_up()).await.is_ok();
+        let is_known = tokio::time::timeout(FIRST_WAIT, self.keys_of(&order)).await.is_ok();
         if is_known && let Some(before) = self.accepted_before(&order)? {
             return before;
         }
@@ -126,16 +126,31 @@ impl Bank {
         let _ = tokio::time::timeout(FIRST_WAIT, all).await;
     }
 
+    /// Waits until it is known which keys the order's initiator has used: a customer's payments are on
+    /// one shard, the bank's on all.
+    async fn keys_of(&self, order: &PaymentOrder) {
+        match order.by {
+            Initiator::Customer(_) => self.models.history(order.debtor.shard(self.host.topology.shards)).level().await,
+            Initiator::Bank => self.models.histories_level().await,
+        }
+    }
+
     /// What is known of an id, if anything is.
-    fn accepted_before(&self, order: &PaymentOrder) -> Result<Option<Result<Accepted, PayError>>, projections::StoreError> {
-        let Some((shard, row)) = self.models.payment(order.id)? else { return Ok(None) };
+    fn accepted_before(&self, order: &PaymentOrder) -> Result<Option<Result<Accepted, PayError>>, StoreError> {
+        let (shard, row) = match self.models.payment(order.id) {
+            Ok(Some(found)) => found,
+            // Other shards do not matter, see `keys_of`.
+            Ok(None) | Err(StoreError::NotLevel) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         Ok(Some(if row.order.same_input(order) { Ok(accepted(shard, row.order, row.accepted_seq)) } else { Err(PayError::KeyReused) }))
     }
 
     /// The log decides who was first with a key, should another gateway have taken it at the same moment.
     async fn first_with_key(&self, mine: Accepted) -> Result<Accepted, PayError> {
         let log = payment_commands(mine.shard.0);
-        if !self.models.is_caught_up() || !self.models.history_reaches(mine.shard, &log, mine.row.accepted_seq, FIRST_WAIT).await {
+        let reached = self.models.history_reaches(mine.shard, &log, mine.row.accepted_seq, FIRST_WAIT).await;
+        if !reached || !self.models.history(mine.shard).is_level() {
             return Ok(mine);
         }
         match self.accepted_before(&mine.row.order)? {
@@ -158,7 +173,7 @@ impl Bank {
         deadline: Instant,
         done: impl Fn(&PaymentRow) -> bool,
     ) -> Result<Option<PaymentRow>, Failure> {
-        let model = self.models.history(shard);
+        let model = self.history(shard).await?;
         let mut watch = model.watch(id);
         loop {
             let row = model.payment(id)?;

@@ -62,8 +62,8 @@ pub(crate) struct Payment {
 
 impl Payment {
     /// The payment, if it exists and the caller may see it: the same answer for both.
-    pub(crate) fn find(bank: &Bank, caller: Caller, id: PaymentId) -> Result<Option<Self>, ReadError> {
-        let Some((_, row)) = bank.models.payment(id)? else { return Ok(None) };
+    pub(crate) async fn find(bank: &Bank, caller: Caller, id: PaymentId) -> Result<Option<Self>, Failure> {
+        let Some((_, row)) = bank.payment(id).await? else { return Ok(None) };
         Ok(Self::is_visible(bank, caller, &row)?.then_some(Self { row }))
     }
 

@@ -53,7 +53,7 @@ impl PaymentMutation {
     ) -> Result<InitiatePaymentPayload> {
         let customer = customer(ctx)?;
         let since = Instant::now();
-        bank(ctx).directory_caught_up().await?;
+        bank(ctx).directory().await?;
         match order(bank(ctx), customer, &input)? {
             Ok((order, key)) => store(bank(ctx), order, key.is_some(), wait_for, since).await,
             Err(errors) => Ok(InitiatePaymentPayload::refused(errors)),
@@ -69,7 +69,7 @@ impl PaymentMutation {
             return Ok(vec![InitiatePaymentPayload::refused(vec![UserError::new(UserErrorCode::TooManyInputs, &["inputs"], message)])]);
         }
         let bank = bank(ctx);
-        bank.directory_caught_up().await?;
+        bank.directory().await?;
         let each = |input| async move {
             match order(bank, customer, &input)? {
                 Ok((order, key)) => store(bank, order, key.is_some(), None, since).await,
@@ -83,7 +83,7 @@ impl PaymentMutation {
     async fn deposit(&self, ctx: &Context<'_>, input: DepositInput) -> Result<InitiatePaymentPayload> {
         operator(ctx)?;
         let bank = bank(ctx);
-        bank.directory_caught_up().await?;
+        bank.directory().await?;
         match deposit_order(bank, &input)? {
             Ok((order, key)) => store(bank, order, key.is_some(), None, Instant::now()).await,
             Err(errors) => Ok(InitiatePaymentPayload::refused(errors)),
@@ -96,11 +96,11 @@ impl PaymentMutation {
         let path = ["input", "paymentId"];
         let unknown = || UserError::new(UserErrorCode::UnknownPayment, &path, "There is no such payment.");
         let not_held = || UserError::new(UserErrorCode::NotHeld, &path, "The payment does not wait for a review.");
-        bank(ctx).caught_up().await?;
+        bank(ctx).directory().await?;
         let mut errors = Vec::new();
         let note = reference("note", input.note.as_deref(), &mut errors);
         let Ok(id) = input.payment_id.parse::<PaymentId>() else { return Ok(InitiatePaymentPayload::refused(vec![unknown()])) };
-        let (shard, row) = match bank(ctx).models.payment(id).map_err(Failure::from)? {
+        let (shard, row) = match bank(ctx).payment(id).await? {
             None => return Ok(InitiatePaymentPayload::refused(vec![unknown()])),
             Some((_, row)) if row.status() != PaymentStatus::Held => return Ok(InitiatePaymentPayload::refused(vec![not_held()])),
             Some(_) if !errors.is_empty() => return Ok(InitiatePaymentPayload::refused(errors)),

@@ -1,10 +1,10 @@
 //! Queries. This module must never wait for a service, only, where asked, for its own read models.
 
 use async_graphql::{Context, ID, Interface, Object, Result};
-use domain::{AccountId, CustomerId, PaymentId, TransactionId};
+use domain::{AccountId, CustomerId, PaymentId, Shard, TransactionId};
 
 use crate::{
-    Bank, Caller, ReadError,
+    Bank, Caller,
     account::Account,
     customer::{Customer, Payee},
     errors::Failure,
@@ -26,7 +26,7 @@ pub(crate) enum Node {
 }
 
 impl Node {
-    fn find(bank: &Bank, caller: Caller, id: &str) -> Result<Option<Self>, ReadError> {
+    async fn find(bank: &Bank, caller: Caller, id: &str) -> Result<Option<Self>, Failure> {
         if let Ok(id) = id.parse::<CustomerId>() {
             let visible = caller == Caller::Operator || caller == Caller::Customer(id);
             return Ok(if visible { Customer::find(bank, id)?.map(Self::Customer) } else { None });
@@ -35,11 +35,11 @@ impl Node {
             return Ok(Account::find(bank, caller, id)?.map(Self::Account));
         }
         if let Ok(id) = id.parse::<PaymentId>() {
-            return Ok(Payment::find(bank, caller, id)?.map(Self::Payment));
+            return Ok(Payment::find(bank, caller, id).await?.map(Self::Payment));
         }
         let Ok(TransactionId { account, version }) = id.parse() else { return Ok(None) };
         let Some(account) = Account::find(bank, caller, account)? else { return Ok(None) };
-        let entry = bank.models.overview(account.row.id).entries_down(account.row.id, version, 1)?.pop();
+        let entry = bank.overview(account.row.id).await?.entries_down(account.row.id, version, 1)?.pop();
         Ok(entry.filter(|entry| entry.version == version).map(|entry| Self::Transaction(Transaction { account: account.row, entry })))
     }
 }
@@ -51,9 +51,8 @@ pub struct Query;
 impl Query {
     /// Resolves any id the caller may see; null for one that does not exist or is not theirs.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
-        bank(ctx).caught_up().await?;
-        bank(ctx).own_payments().await;
-        Ok(Node::find(bank(ctx), caller(ctx), &id).map_err(Failure::from)?)
+        bank(ctx).directory().await?;
+        Ok(Node::find(bank(ctx), caller(ctx), &id).await?)
     }
 
     /// The signed-in customer; null for an operator or an anonymous caller.
@@ -76,14 +75,13 @@ impl Query {
     async fn payment(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Result<Option<Payment>> {
         let bank = bank(ctx);
         bank.reach(at_least.as_ref().map(|position| &position.0)).await?;
-        bank.own_payments().await;
         let Ok(id) = id.parse() else { return Ok(None) };
-        Ok(Payment::find(bank, caller(ctx), id).map_err(Failure::from)?)
+        Ok(Payment::find(bank, caller(ctx), id).await?)
     }
 
     /// Who would be paid: the holder's name and currency behind an IBAN held at this bank, before paying it.
     async fn payee(&self, ctx: &Context<'_>, iban: Iban) -> Result<Option<Payee>> {
-        bank(ctx).directory_caught_up().await?;
+        bank(ctx).directory().await?;
         match caller(ctx) {
             Caller::Anonymous => Ok(None),
             Caller::Customer(_) | Caller::Operator => Ok(Payee::find(bank(ctx), iban.0).map_err(Failure::from)?),
@@ -98,14 +96,15 @@ impl Query {
         after: Option<String>,
     ) -> Result<Page<Payment>> {
         operator(ctx)?;
-        bank(ctx).caught_up().await?;
+        bank(ctx).directory().await?;
         let size = page_size(first)?;
         // One number a shard: how far its held payments were seen.
         let mut seen = after.as_deref().map(decode_cursor).transpose()?.unwrap_or_default();
         seen.resize(usize::from(bank(ctx).models.shards()), 0);
         let mut rows = Vec::new();
-        for (shard, model) in bank(ctx).models.histories().enumerate() {
-            let held = model.held(seen[shard], size + 1).map_err(Failure::from)?;
+        for number in 0..bank(ctx).models.shards() {
+            let shard = usize::from(number);
+            let held = bank(ctx).history(Shard(number)).await?.held(seen[shard], size + 1).map_err(Failure::from)?;
             rows.extend(held.into_iter().map(|row| (shard, row)));
         }
         rows.sort_by_key(|(_, row)| row.order.at);

@@ -40,7 +40,8 @@ impl Bank {
         let accepted = self.accept(order, true).await.map_err(|error| format!("{error:?}"))?;
         let payment = self.settled(accepted, Instant::now()).await.map_err(|failure| failure.message())?;
         self.reach(Some(&payment.position())).await.map_err(|failure| failure.message())?;
-        let balance = self.models.overview(account).balance(account).map_err(|error| error.to_string())?;
+        let balance =
+            self.overview(account).await.map_err(|failure| failure.message())?.balance(account).map_err(|error| error.to_string())?;
         Ok(Money::from_minor(balance.booked_minor, amount.currency()).to_string())
     }
 }

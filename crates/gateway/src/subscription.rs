@@ -38,15 +38,12 @@ impl Subscription {
         account_id: ID,
         after_version: Option<i32>,
     ) -> Result<impl Stream<Item = Result<Balance>> + use<>> {
-        bank(ctx).caught_up().await?;
+        bank(ctx).directory().await?;
         let account = visible(ctx, &account_id)?;
         let bank = Arc::clone(bank(ctx));
         let watch = bank.models.overview(account.id).watch(account.id);
         let after = after_version.map(version);
-        Ok(unfold(Balances { bank, account, watch, sent: None, after }, |mut balances| async move {
-            let next = balances.next().await.map_err(Into::into);
-            Some((next, balances))
-        }))
+        Ok(until_error(Balances { bank, account, watch, sent: None, after }, async |balances| balances.next().await.map(Some)))
     }
 
     /// Every transaction booked after the given version (after now, without it), each exactly once, in order, without gaps, across reconnects that resume with the last version seen.
@@ -56,33 +53,44 @@ impl Subscription {
         account_id: ID,
         after_version: Option<i32>,
     ) -> Result<impl Stream<Item = Result<Transaction>> + use<>> {
-        bank(ctx).caught_up().await?;
+        bank(ctx).directory().await?;
         let account = visible(ctx, &account_id)?;
         let bank = Arc::clone(bank(ctx));
-        let model = bank.models.overview(account.id);
+        let model = bank.overview(account.id).await?;
         let watch = model.watch(account.id);
         let sent = match after_version {
             Some(after) => version(after),
             None => model.balance(account.id).map_err(Failure::from)?.version,
         };
-        Ok(unfold(Entries { bank, account, watch, sent, read: VecDeque::new() }, |mut entries| async move {
-            let next = entries.next().await.map_err(Into::into);
-            Some((next, entries))
-        }))
+        let entries = Entries { bank, account, watch, sent, read: VecDeque::new() };
+        Ok(until_error(entries, async |entries| entries.next().await.map(Some)))
     }
 
     /// The payment now, then at every status it reaches; completes after a final one.
     async fn payment_changed(&self, ctx: &Context<'_>, id: ID) -> Result<impl Stream<Item = Result<Payment>> + use<>> {
         let bank = Arc::clone(bank(ctx));
         let id: PaymentId = id.parse().map_err(|_| Failure::UnknownPayment)?;
-        bank.caught_up().await?;
+        bank.directory().await?;
         let shard = known(&bank, caller(ctx), id).await?;
         let watch = bank.models.history(shard).watch(id);
-        Ok(unfold(Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new() }, |mut payments| async move {
-            let next = payments.next().await.transpose()?.map(|row| Payment { row }).map_err(Into::into);
-            Some((next, payments))
-        }))
+        let payments = Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new() };
+        Ok(until_error(payments, async |payments| Ok(payments.next().await?.map(|row| Payment { row }))))
     }
+}
+
+/// A stream of what `next` gives, until it gives nothing, or an error, with which it ends: the client
+/// subscribes again with the last version that it has.
+fn until_error<S: Send, T: Send>(
+    state: S,
+    next: impl AsyncFn(&mut S) -> Result<Option<T>, Failure> + Send,
+) -> impl Stream<Item = Result<T>> {
+    unfold(Some((state, next)), |open| async move {
+        let (mut state, next) = open?;
+        match next(&mut state).await {
+            Ok(item) => item.map(|item| (Ok(item), Some((state, next)))),
+            Err(failure) => Some((Err(failure.into()), None)),
+        }
+    })
 }
 
 /// An account that the caller may see.
@@ -97,8 +105,8 @@ async fn known(bank: &Bank, caller: Caller, id: PaymentId) -> Result<Shard, Fail
     let mut tick = tokio::time::interval(KNOWN_INTERVAL);
     for _ in 0..KNOWN_ATTEMPTS {
         tick.tick().await;
-        if Payment::find(bank, caller, id)?.is_some()
-            && let Some((shard, _)) = bank.models.payment(id)?
+        if Payment::find(bank, caller, id).await?.is_some()
+            && let Some((shard, _)) = bank.payment(id).await?
         {
             return Ok(shard);
         }
@@ -121,7 +129,7 @@ struct Balances {
 impl Balances {
     async fn next(&mut self) -> Result<Balance, Failure> {
         loop {
-            let row = self.bank.models.overview(self.account.id).balance(self.account.id)?;
+            let row = self.bank.overview(self.account.id).await?.balance(self.account.id)?;
             let is_new = match &self.sent {
                 Some(sent) => (row.version, row.pending_minor) != (sent.version, sent.pending_minor),
                 None => self.after.is_none_or(|after| row.version > after),
@@ -150,7 +158,7 @@ impl Entries {
                 self.sent = entry.version;
                 return Ok(Transaction { account: self.account.clone(), entry });
             }
-            self.read = self.bank.models.overview(self.account.id).entries_up(self.account.id, self.sent, CATCH_UP_ENTRIES)?.into();
+            self.read = self.bank.overview(self.account.id).await?.entries_up(self.account.id, self.sent, CATCH_UP_ENTRIES)?.into();
             if self.read.is_empty() {
                 self.watch.changed().await;
             }
@@ -174,7 +182,7 @@ impl Payments {
             if let Some(row) = self.read.pop_front() {
                 return Ok(Some(row));
             }
-            let row = self.bank.models.history(self.shard).payment(self.id)?.ok_or(Failure::UnknownPayment)?;
+            let row = self.bank.history(self.shard).await?.payment(self.id)?.ok_or(Failure::UnknownPayment)?;
             let now = row.history.len();
             if self.sent == now && row.is_final() {
                 return Ok(None);

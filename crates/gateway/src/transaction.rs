@@ -73,6 +73,6 @@ impl Transaction {
     }
 
     async fn payment(&self, ctx: &Context<'_>) -> Result<Option<Payment>> {
-        Ok(Payment::find(bank(ctx), caller(ctx), self.entry.payment).map_err(Failure::from)?)
+        Ok(Payment::find(bank(ctx), caller(ctx), self.entry.payment).await?)
     }
 }

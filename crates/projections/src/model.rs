@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
 };
 
 use redb::{Database, ReadTransaction, ReadableDatabase as _, WriteTransaction};
@@ -77,10 +77,10 @@ pub struct ReadModel<P> {
     pub(crate) projection: P,
     name: LogName,
     path: PathBuf,
-    serving: RwLock<Option<Arc<Database>>>,
     progress: watch::Sender<Progress>,
-    /// Whether it has come to where its logs ended when this process began to fold.
-    caught_up: watch::Sender<bool>,
+    /// What is read, once it has come to where its logs ended when this process began to fold. Before
+    /// that it may show less than was shown before a restart.
+    serving: watch::Sender<Option<Arc<Database>>>,
 }
 
 impl<P: Projection> ReadModel<P> {
@@ -89,8 +89,7 @@ impl<P: Projection> ReadModel<P> {
     pub fn new(folder: &Path, shard: Option<u16>, projection: P) -> Self {
         let name = LogName::new(P::READER, shard);
         let path = folder.join(format!("{name}.redb"));
-        let (progress, caught_up) = (watch::Sender::default(), watch::Sender::new(false));
-        Self { projection, name, path, serving: RwLock::default(), progress, caught_up }
+        Self { projection, name, path, progress: watch::Sender::default(), serving: watch::Sender::default() }
     }
 
     /// Its name: the reader's in `streams.yaml`, with its shard.
@@ -111,22 +110,21 @@ impl<P: Projection> ReadModel<P> {
         self.progress.subscribe()
     }
 
-    /// Waits until the model has come to where its logs ended when this process began to fold. Before
-    /// that it may show less than was shown before a restart.
-    pub async fn caught_up(&self) {
+    /// Waits until the model can be asked.
+    pub async fn level(&self) {
         // The sender lives in the model.
-        let _ = self.caught_up.subscribe().wait_for(|caught_up| *caught_up).await;
+        let _ = self.serving.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Whether it has.
-    pub fn is_caught_up(&self) -> bool {
-        *self.caught_up.borrow()
+    /// Whether it can be asked.
+    pub fn is_level(&self) -> bool {
+        self.serving.borrow().is_some()
     }
 
     /// A consistent view; readers never wait for the fold.
     pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
-        let serving = self.serving.read().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(serving.ok_or(StoreError::NotOpen)?.begin_read()?)
+        let serving = self.serving.borrow().clone();
+        Ok(serving.ok_or(StoreError::NotLevel)?.begin_read()?)
     }
 
     /// Folds what the topology says that it reads, until the host stops.
@@ -135,8 +133,7 @@ impl<P: Projection> ReadModel<P> {
     /// The [`Fault`] that makes going on wrong; after one in its store it may be run again.
     pub async fn run(&self, host: &Host) -> Result<(), Fault> {
         let outcome = self.try_run(host).await;
-        self.caught_up.send_replace(false);
-        self.serve(None);
+        self.serving.send_replace(None);
         outcome
     }
 
@@ -145,7 +142,6 @@ impl<P: Projection> ReadModel<P> {
         let is_current = opened.version == P::VERSION;
         let mut fold = Fold::begin(opened.db, &self.path, &self.projection, &self.name, host)?;
         self.publish(&fold);
-        self.serve(Some(fold.db()));
         host.health.note(&self.name, Condition::CatchingUp);
         let goal = ends(host, &self.name).await;
         if !is_current {
@@ -186,7 +182,7 @@ impl<P: Projection> ReadModel<P> {
         }
         next.save()?;
         std::fs::rename(&path, &self.path).map_err(|error| next.fault(error.to_string()))?;
-        self.serve(Some(next.db()));
+        self.serving.send_replace(Some(next.db()));
         self.publish(&next);
         self.projection.announce_all();
         tracing::info!(model = %self.name, "The new version of a read model serves now");
@@ -194,17 +190,13 @@ impl<P: Projection> ReadModel<P> {
     }
 
     fn note_level(&self, fold: &Fold, goal: &Cursor, host: &Host) {
-        if !*self.caught_up.borrow() && fold.progress().has_reached(goal) {
-            self.caught_up.send_replace(true);
+        if !self.is_level() && fold.progress().has_reached(goal) {
+            self.serving.send_replace(Some(fold.db()));
             host.health.note(&self.name, Condition::Up);
         }
     }
 
     fn publish(&self, fold: &Fold) {
         self.progress.send_replace(fold.progress().clone());
-    }
-
-    fn serve(&self, db: Option<Arc<Database>>) {
-        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = db;
     }
 }

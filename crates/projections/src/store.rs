@@ -35,9 +35,9 @@ pub enum StoreError {
     /// A record of a log cannot be folded.
     #[error(transparent)]
     Fault(#[from] Fault),
-    /// The file is still being checked, or could not be opened.
-    #[error("the read model is not open")]
-    NotOpen,
+    /// The model cannot be asked now: it is still behind what was shown before, or has halted.
+    #[error("the read model is not level")]
+    NotLevel,
 }
 
 macro_rules! from_redb {
@@ -56,7 +56,7 @@ impl StoreError {
     pub(crate) fn into_fault(self, file: &str) -> Fault {
         match self {
             Self::Fault(fault) => fault,
-            Self::Redb(_) | Self::Decode(_) | Self::Encode(_) | Self::NotOpen => {
+            Self::Redb(_) | Self::Decode(_) | Self::Encode(_) | Self::NotLevel => {
                 Fault::Store { file: file.to_owned(), why: self.to_string() }
             }
         }

@@ -118,6 +118,8 @@ pub struct Engine<S: Service> {
     host: Host,
     service: S,
     snapshots: Snapshots,
+    /// The last record of the own log that this process knows of.
+    known: Mark,
 }
 
 impl<S: Service> Engine<S> {
@@ -125,7 +127,15 @@ impl<S: Service> Engine<S> {
     pub fn new(host: &Host, owner: &str, log: LogName, service: S) -> Self {
         let inputs = host.topology.read_by(owner, log.shard());
         let commands = inputs.iter().filter(|input| host.topology.is_command_log(input)).cloned().collect();
-        Self { log: host.broker.log(log), inputs, commands, host: host.clone(), service, snapshots: Snapshots::default() }
+        Self {
+            log: host.broker.log(log),
+            inputs,
+            commands,
+            host: host.clone(),
+            service,
+            snapshots: Snapshots::default(),
+            known: Mark::default(),
+        }
     }
 
     /// Runs until the host stops.
@@ -185,7 +195,7 @@ impl<S: Service> Engine<S> {
             // cursor to pass their command.
             if !step.events.is_empty() || answers {
                 match self.append(&step, &at, &inputs).await? {
-                    Ok(own) => at.own = own,
+                    Ok(own) => (at.own, self.known) = (own, own),
                     Err(restart) => return Ok(restart),
                 }
             }
@@ -206,11 +216,14 @@ impl<S: Service> Engine<S> {
     /// Restores the snapshot and folds the rest of the own log; none, where the server went away.
     async fn catch_up(&mut self) -> Result<Option<(Checkpoint, Inputs)>, Fault> {
         let mut at = self.service.restore()?;
-        let created = match recognise(&self.log, &at.own).await {
-            Ok(created) => created,
-            Err(Interrupted::Fault(fault)) => return Err(fault),
-            Err(Interrupted::Retry(_) | Interrupted::Dropped) => return Ok(None),
-        };
+        let mut created = 0;
+        for mark in [&self.known, &at.own] {
+            match recognise(&self.log, mark).await {
+                Ok(when) => created = when,
+                Err(Interrupted::Fault(fault)) => return Err(fault),
+                Err(Interrupted::Retry(_) | Interrupted::Dropped) => return Ok(None),
+            }
+        }
         let Ok(info) = self.log.info().await else { return Ok(None) };
         let mut own = self.log.follow(at.own);
         while at.own.seq < info.last {
@@ -219,6 +232,7 @@ impl<S: Service> Engine<S> {
             self.take_up(&mut at, &record);
         }
         at.own.created = Some(created);
+        self.known = at.own;
         let marks = self.inputs.iter().map(|log| (log.clone(), at.inputs.get(log).copied().unwrap_or_default())).collect();
         let inputs = Inputs::follow(&self.host.broker, marks, &at.cursor, STEP);
         // What is decided from here on rests on all of the read models, also on what they were ahead.

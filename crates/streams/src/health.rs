@@ -62,6 +62,12 @@ impl Health {
         self.note(name, Condition::Halted(fault.to_string()));
     }
 
+    /// Whether `name` has halted.
+    #[must_use]
+    pub fn is_halted(&self, name: &LogName) -> bool {
+        matches!(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name), Some(Condition::Halted(_)))
+    }
+
     /// How everything stands.
     #[must_use]
     pub fn conditions(&self) -> BTreeMap<LogName, Condition> {

@@ -68,6 +68,12 @@ impl Nats {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// The folder in which it keeps a log.
+    #[must_use]
+    pub fn stream_folder(&self, log: &str) -> PathBuf {
+        self.folder.path().join("store/jetstream/$G/streams").join(log)
+    }
+
     /// Ends it with SIGKILL.
     ///
     /// # Errors
@@ -170,6 +176,16 @@ impl Dev {
     /// Where that fails.
     pub async fn kill(mut self) -> anyhow::Result<()> {
         Ok(self.child.kill().await?)
+    }
+
+    /// What it says of how it stands: whether it is ready, and each of its parts.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn ready(&self) -> anyhow::Result<(bool, serde_json::Value)> {
+        let answer = reqwest::get(format!("http://{}/health/ready", self.address)).await?;
+        let is_ready = answer.status().is_success();
+        Ok((is_ready, answer.json::<serde_json::Value>().await?["parts"].take()))
     }
 
     /// Asks it to stop as Ctrl-C does; says how long that took and whether it ended well.
