@@ -97,6 +97,7 @@ pub struct Directory {
 impl Projection for Directory {
     const READER: &'static str = "directory";
     const VERSION: u32 = 1;
+    const READABLE_SINCE: u32 = 1;
     type Touched = ();
 
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {

@@ -43,6 +43,7 @@ impl PaymentHistory {
 impl Projection for PaymentHistory {
     const READER: &'static str = "payment-history";
     const VERSION: u32 = 1;
+    const READABLE_SINCE: u32 = 1;
     type Touched = HashSet<PaymentId>;
 
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {

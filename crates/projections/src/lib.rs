@@ -6,6 +6,8 @@ mod directory;
 mod fold;
 mod history;
 mod model;
+#[cfg(test)]
+mod model_tests;
 mod overview;
 mod overview_tables;
 mod payment_row;

@@ -48,7 +48,7 @@ pub trait Projection: Send + Sync + 'static {
     const VERSION: u32;
     /// The oldest version whose files this code can read and fold on: such a one serves until the
     /// new one is level. Rows may have gained fields with defaults since then, and nothing else.
-    const READABLE_SINCE: u32 = Self::VERSION;
+    const READABLE_SINCE: u32;
     /// What a batch touched.
     type Touched: Send;
 

@@ -64,6 +64,7 @@ pub struct Overview {
 impl Projection for Overview {
     const READER: &'static str = "overview";
     const VERSION: u32 = 1;
+    const READABLE_SINCE: u32 = 1;
     type Touched = HashSet<AccountId>;
 
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {

@@ -1,0 +1,126 @@
+//! A read model whose code changed, against a real nats-server.
+
+use std::{collections::VecDeque, path::Path, sync::Arc};
+
+use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
+use streams::{Broker, CommandAppender, Cursor, Host, LogName, Record, Topology};
+use tests::{Nats, PATIENCE, eventually};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Projection, ReadModel, StoreError};
+
+const STREAMS: &str = "
+shards: 1
+stream: {storage: file, retention: limits, discard: new, num_replicas: 1, max_msgs: -1, max_bytes: -1, deny_delete: true, deny_purge: true}
+logs:
+  - {name: numbers, owner: gateway, readers: [tally]}
+";
+const SUM: TableDefinition<&str, u64> = TableDefinition::new("sum");
+
+/// Adds up numbers; from version 2 on, every number counts double.
+struct Tally<const VERSION: u32>;
+
+impl<const VERSION: u32> Projection for Tally<VERSION> {
+    const READER: &'static str = "tally";
+    const VERSION: u32 = VERSION;
+    const READABLE_SINCE: u32 = 1;
+    type Touched = ();
+
+    fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
+        tx.open_table(SUM)?;
+        Ok(())
+    }
+
+    fn fold(&self, tx: &WriteTransaction, batch: &VecDeque<Record>) -> Result<(), StoreError> {
+        let mut table = tx.open_table(SUM)?;
+        let mut sum = table.get("sum")?.map_or(0, |sum| sum.value());
+        for record in batch {
+            sum += record.events::<u64>()?.into_iter().sum::<u64>() * u64::from(VERSION);
+        }
+        table.insert("sum", sum)?;
+        Ok(())
+    }
+
+    fn announce(&self, (): ()) {}
+
+    fn announce_all(&self) {}
+}
+
+impl<const VERSION: u32> ReadModel<Tally<VERSION>> {
+    fn sum(&self) -> Result<u64, StoreError> {
+        Ok(self.read()?.open_table(SUM)?.get("sum")?.map_or(0, |sum| sum.value()))
+    }
+}
+
+async fn host(nats: &Nats) -> Host {
+    let broker = Broker::connect(&nats.url()).await.expect("connects");
+    let topology = Topology::parse(STREAMS, "streams.yaml").expect("good");
+    streams::apply(&broker, &topology).await.expect("applies");
+    Host::new(broker, Arc::new(topology))
+}
+
+fn run<const V: u32>(folder: &Path, host: &Host) -> (Arc<ReadModel<Tally<V>>>, JoinHandle<Result<(), streams::Fault>>) {
+    let model = Arc::new(ReadModel::new(folder, None, Tally::<V>));
+    let (runs, host) = (Arc::clone(&model), host.clone());
+    (model, tokio::spawn(async move { runs.run(&host).await }))
+}
+
+async fn append(host: &Host, numbers: impl Iterator<Item = u64>) {
+    let log = host.broker.log(LogName::new("numbers", None));
+    let appender = CommandAppender::start(log, Arc::new(Cursor::default), CancellationToken::new());
+    for number in numbers {
+        appender.append(number).await.expect("stored");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_of_an_older_version_serves_until_its_successor_is_level() {
+    const COUNT: u64 = 2_000;
+    let nats = Nats::start().expect("a nats-server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = host(&nats).await;
+    append(&before, std::iter::repeat_n(1, usize::try_from(COUNT).expect("small"))).await;
+    let (model, running) = run::<1>(folder.path(), &before);
+    eventually("all is folded", || async { Ok((model.sum().ok() == Some(COUNT)).then_some(())) }).await.expect("folded");
+    before.stop.cancel();
+    running.await.expect("no panic").expect("no fault");
+    drop(model);
+
+    let after = host(&nats).await;
+    let (model, running) = run::<2>(folder.path(), &after);
+    model.level().await;
+    let mut seen = Vec::new();
+    let watch = async {
+        while seen.last() != Some(&(2 * COUNT)) {
+            seen.push(model.sum().expect("a sum"));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, watch).await.expect("the successor serves");
+    assert_eq!(seen.first(), Some(&COUNT), "the old one serves first");
+    assert!(seen.iter().all(|sum| [COUNT, 2 * COUNT].contains(sum)), "nothing half-built is shown: {seen:?}");
+    append(&after, [5].into_iter()).await;
+    eventually("it folds on", || async { Ok((model.sum()? == 2 * COUNT + 10).then_some(())) }).await.expect("folded");
+    after.stop.cancel();
+    running.await.expect("no panic").expect("no fault");
+    assert!(!folder.path().join("tally.redb.next").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_of_a_version_that_cannot_be_read_is_set_aside() {
+    let nats = Nats::start().expect("a nats-server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = host(&nats).await;
+    append(&before, 1..=3).await;
+    let (model, running) = run::<0>(folder.path(), &before);
+    model.level().await;
+    before.stop.cancel();
+    running.await.expect("no panic").expect("no fault");
+    drop(model);
+    let after = host(&nats).await;
+    let (model, _running) = run::<1>(folder.path(), &after);
+    model.level().await;
+    assert_eq!(model.sum().expect("a sum"), 6);
+    assert!(folder.path().join("tally.redb.aside").exists());
+}
