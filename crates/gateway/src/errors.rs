@@ -1,10 +1,15 @@
 //! The one edge where errors become GraphQL errors with a stable `extensions.code`, and causes stay
 //! inside. This module must never know what was asked.
 
+use std::time::Duration;
+
 use async_graphql::{Error, ErrorExtensions as _};
 use projections::StoreError;
 use streams::AppendError;
 use uuid::Uuid;
+
+/// When to try again what may work then: an outage of the log is looked at anew within this.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What a caller is told besides data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,8 @@ pub(crate) enum Failure {
     UnknownPayment,
     /// An input that its type does not refuse, but the operation does.
     BadInput(String),
+    /// Nothing was done: more is asked at once than this machine takes. Try again later.
+    Overloaded,
     /// Try again later; the message says whether something may have been stored.
     Unavailable(String),
     /// The read model did not come as far as was asked in time; try again.
@@ -35,9 +42,23 @@ impl Failure {
             Self::UnknownAccount => "UNKNOWN_ACCOUNT",
             Self::UnknownPayment => "UNKNOWN_PAYMENT",
             Self::BadInput(_) => "BAD_USER_INPUT",
+            Self::Overloaded => "OVERLOADED",
             Self::Unavailable(_) => "UNAVAILABLE",
             Self::StaleRead => "STALE_READ",
             Self::Internal(_) => "INTERNAL",
+        }
+    }
+
+    /// Whether the same may work a moment later.
+    const fn passes(&self) -> bool {
+        match self {
+            Self::Overloaded | Self::Unavailable(_) | Self::StaleRead => true,
+            Self::Unauthenticated
+            | Self::Forbidden(_)
+            | Self::UnknownAccount
+            | Self::UnknownPayment
+            | Self::BadInput(_)
+            | Self::Internal(_) => false,
         }
     }
 
@@ -53,6 +74,7 @@ impl Failure {
             Self::UnknownAccount => "There is no such account.".to_owned(),
             Self::UnknownPayment => "There is no such payment.".to_owned(),
             Self::BadInput(why) | Self::Unavailable(why) => why.clone(),
+            Self::Overloaded => "Nothing was stored: more is asked than can be taken now. Try again in a second.".to_owned(),
             Self::StaleRead => "The state asked for with atLeast is not here yet. Try again in a moment.".to_owned(),
             Self::Internal(id) => format!("Something went wrong here. It was logged as {id}."),
         }
@@ -61,7 +83,12 @@ impl Failure {
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        Self::new(failure.message()).extend_with(|_, extensions| extensions.set("code", failure.code()))
+        Self::new(failure.message()).extend_with(|_, extensions| {
+            extensions.set("code", failure.code());
+            if failure.passes() {
+                extensions.set("retryAfterMs", RETRY_AFTER.as_secs() * 1_000);
+            }
+        })
     }
 }
 
@@ -79,16 +106,15 @@ impl From<StoreError> for Failure {
 /// Where an append was not acknowledged: what the caller may conclude.
 impl From<AppendError> for Failure {
     fn from(error: AppendError) -> Self {
-        Self::Unavailable(
-            match error {
-                AppendError::Unknown(_) => {
-                    "No answer came from the log: this may have been stored or not. Repeat it with the same idempotency key to find out."
-                }
-                AppendError::Refused | AppendError::Unavailable(_) | AppendError::TooLarge(_) => {
-                    "Nothing was stored: the log cannot be written now. Try again in a moment."
-                }
+        let message = match error {
+            AppendError::Overloaded => return Self::Overloaded,
+            AppendError::Unknown(_) => {
+                "No answer came from the log: this may have been stored or not. Repeat it with the same idempotency key to find out."
             }
-            .to_owned(),
-        )
+            AppendError::Refused | AppendError::Unavailable(_) | AppendError::TooLarge(_) => {
+                "Nothing was stored: the log cannot be written now. Try again in a moment."
+            }
+        };
+        Self::Unavailable(message.to_owned())
     }
 }

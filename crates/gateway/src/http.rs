@@ -12,6 +12,7 @@ use axum::{
         HeaderMap, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE},
     },
+    middleware::from_fn_with_state,
     response::{Html, IntoResponse, Response},
     routing::get,
 };
@@ -20,10 +21,14 @@ use streams::Host;
 use tokio::net::TcpListener;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, limit::RequestBodyLimitLayer};
 
-use crate::{AuthError, BankSchema, Caller, Keys, health};
+use crate::{
+    AuthError, BankSchema, Caller, Keys,
+    budget::{self, Budget},
+    health,
+};
 
 /// Largest request body: a bulk of 1,000 payments with the longest texts.
-const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
+pub(crate) const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 /// Largest websocket message; subscriptions are short.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Read buffer of a websocket: the library's 128 KiB each would fill the memory with idle ones.
@@ -46,7 +51,7 @@ pub async fn serve(listener: TcpListener, schema: BankSchema, keys: Keys, host: 
     let gateway = Gateway { schema, keys: Arc::new(keys) };
     let routes = Router::new()
         .route("/", get(playground))
-        .route("/graphql", get(websocket).post(graphql))
+        .route("/graphql", get(websocket).post(graphql).layer(from_fn_with_state(Budget::default(), budget::admit)))
         .merge(health::routes(host))
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(CorsLayer::permissive())

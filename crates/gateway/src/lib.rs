@@ -5,6 +5,7 @@
 mod account;
 mod auth;
 mod bank;
+mod budget;
 mod customer;
 mod errors;
 mod health;

@@ -50,14 +50,12 @@ impl<C: Serialize + Send + 'static> CommandAppender<C> {
     /// Queues a command; the receiver hears how its append ended.
     ///
     /// # Errors
-    /// [`AppendError::Unavailable`], where the queue is full or the gateway stops.
+    /// [`AppendError::Overloaded`], where the queue is full; [`AppendError::Unavailable`], where the gateway stops.
     pub fn submit(&self, command: C) -> Result<oneshot::Receiver<Result<u64, AppendError>>, AppendError> {
         let (answer, receiver) = oneshot::channel();
-        self.queue.try_send(AppendCommand { command, answer }).map_err(|error| {
-            AppendError::Unavailable(match error {
-                mpsc::error::TrySendError::Full(_) => "too many commands wait already".to_owned(),
-                mpsc::error::TrySendError::Closed(_) => "the gateway is stopping".to_owned(),
-            })
+        self.queue.try_send(AppendCommand { command, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => AppendError::Unavailable("the gateway is stopping".to_owned()),
         })?;
         Ok(receiver)
     }

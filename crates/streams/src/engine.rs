@@ -11,24 +11,19 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AppendError, Batches, Chain, Condition, Cursor, Draft, Fault, Host, Inputs, Log, LogName, Mark, Record,
+    AppendError, Batches, Chain, Condition, Cursor, Draft, Fault, Host, Inputs, Link, Log, LogName, Mark, Record,
     follower::{Interrupted, recognise},
     now,
+    snapshots::Snapshots,
 };
 
 /// What one step takes. The largest growth from one log to the next is the ledger's, below 1.7; so
 /// steps stay below a server's usual limit of one mebibyte, and what a first record alone may exceed
 /// this by is bounded by the gateway's command records.
 const STEP: Batches = Batches { records: 256, bytes: 256 * 1024 };
-/// A snapshot is written after this many input records, so that a restart folds no more than about
-/// a second's worth of its own log …
-const SNAPSHOT_RECORDS: u64 = 2_000;
-/// … or after this long, if anything came in at all.
-const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
 /// A writer that was fenced stands by until its log was quiet for this long although inputs wait:
 /// then the other writer is gone or stalled, and whoever appends first has the log.
 const STANDBY_QUIET: Duration = Duration::from_millis(500);
@@ -120,6 +115,8 @@ pub struct Engine<S: Service> {
     snapshots: Snapshots,
     /// The last record of the own log that this process knows of.
     known: Mark,
+    /// The connection on which an append was not acknowledged, until one is again.
+    stalled: Option<Link>,
 }
 
 impl<S: Service> Engine<S> {
@@ -135,6 +132,7 @@ impl<S: Service> Engine<S> {
             service,
             snapshots: Snapshots::default(),
             known: Mark::default(),
+            stalled: None,
         }
     }
 
@@ -169,7 +167,8 @@ impl<S: Service> Engine<S> {
         };
         let Some((mut at, mut inputs)) = caught_up else { return Ok(Restart::Unsure) };
         tracing::info!(log = %self.log.name(), record = at.own.seq, "A service is up");
-        self.host.health.note(self.log.name(), Condition::Up);
+        let is_stalled = self.stalled == Some(*self.host.broker.link().borrow());
+        self.host.health.note(self.log.name(), if is_stalled { Condition::Stalled } else { Condition::Up });
         self.snapshots.begin();
         loop {
             let batch = tokio::select! {
@@ -195,7 +194,12 @@ impl<S: Service> Engine<S> {
             // cursor to pass their command.
             if !step.events.is_empty() || answers {
                 match self.append(&step, &at, &inputs).await? {
-                    Ok(own) => (at.own, self.known) = (own, own),
+                    Ok(own) => {
+                        (at.own, self.known) = (own, own);
+                        if self.stalled.take().is_some() {
+                            self.host.health.note(self.log.name(), Condition::Up);
+                        }
+                    }
                     Err(restart) => return Ok(restart),
                 }
             }
@@ -273,7 +277,7 @@ impl<S: Service> Engine<S> {
         cursor.advance(&input.log, input.seq);
     }
 
-    async fn append(&self, step: &Step<S::Event>, at: &Checkpoint, inputs: &Inputs) -> Result<Result<Mark, Restart>, Fault> {
+    async fn append(&mut self, step: &Step<S::Event>, at: &Checkpoint, inputs: &Inputs) -> Result<Result<Mark, Restart>, Fault> {
         let name = self.log.name();
         let concerns = step.concerns.iter().copied().collect();
         let decided_on: BTreeMap<LogName, Chain> = inputs.marks().into_iter().filter_map(|(log, mark)| Some((log, mark.chain?))).collect();
@@ -285,8 +289,9 @@ impl<S: Service> Engine<S> {
             Ok(seq) => Ok(Ok(Mark { seq, chain: draft.chain, created: at.own.created })),
             Err(AppendError::Refused) => Ok(Err(Restart::Fenced)),
             Err(AppendError::TooLarge(bytes)) => Err(Fault::StepTooLarge { log: name.clone(), bytes }),
-            Err(error @ (AppendError::Unavailable(_) | AppendError::Unknown(_))) => {
+            Err(error @ (AppendError::Unavailable(_) | AppendError::Overloaded | AppendError::Unknown(_))) => {
                 tracing::warn!(log = %name, %error, "An append was not acknowledged; starting over from the log");
+                self.stalled = Some(*self.host.broker.link().borrow());
                 Ok(Err(Restart::Unsure))
             }
         }
@@ -315,60 +320,5 @@ impl<S: Service> Engine<S> {
             }
         }
         false
-    }
-}
-
-/// When snapshots are taken, and the one being written, which goes on beside the steps.
-#[derive(Default)]
-struct Snapshots {
-    records: u64,
-    idle_since: Option<Instant>,
-    writing: Option<JoinHandle<Result<(), Fault>>>,
-}
-
-impl Snapshots {
-    fn begin(&mut self) {
-        self.records = 0;
-        self.idle_since = Some(Instant::now());
-    }
-
-    fn count(&mut self, records: usize) {
-        self.records += records as u64;
-    }
-
-    fn is_full(&self) -> bool {
-        self.records >= SNAPSHOT_RECORDS && self.writing.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    /// Resolves when something came in and the interval is over.
-    async fn due(&self) {
-        match self.idle_since {
-            Some(since) if self.records > 0 => tokio::time::sleep_until(since + SNAPSHOT_INTERVAL).await,
-            Some(_) | None => std::future::pending().await,
-        }
-    }
-
-    async fn take<S: Service>(&mut self, service: &mut S, at: &Checkpoint) -> Result<(), Fault> {
-        self.wait().await?;
-        if self.records > 0 {
-            self.writing = Some(tokio::task::spawn_blocking(service.snapshot(at)));
-        }
-        self.begin();
-        Ok(())
-    }
-
-    async fn wait(&mut self) -> Result<(), Fault> {
-        match self.writing.take() {
-            Some(writing) => {
-                writing.await.unwrap_or_else(|panic| Err(Fault::Store { file: "snapshot".to_owned(), why: panic.to_string() }))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Waits for the snapshot being written: the next restore reads it.
-    async fn finish(&mut self) -> Result<(), Fault> {
-        self.idle_since = None;
-        self.wait().await
     }
 }

@@ -18,6 +18,8 @@ pub enum Condition {
     CatchingUp,
     /// It works.
     Up,
+    /// Its log does not acknowledge what it appends, although the server is there.
+    Stalled,
     /// Another process writes its log; it takes over when that one is gone.
     StandingBy,
     /// It met a fault, and will not go on before somebody has mended it.
@@ -30,7 +32,7 @@ impl Condition {
     pub const fn is_ready(&self) -> bool {
         match self {
             Self::Up | Self::StandingBy => true,
-            Self::Starting | Self::CatchingUp | Self::Halted(_) => false,
+            Self::Starting | Self::CatchingUp | Self::Stalled | Self::Halted(_) => false,
         }
     }
 }
@@ -41,6 +43,7 @@ impl fmt::Display for Condition {
             Self::Starting => f.write_str("starting"),
             Self::CatchingUp => f.write_str("catching up"),
             Self::Up => f.write_str("up"),
+            Self::Stalled => f.write_str("stalled: its log acknowledges nothing"),
             Self::StandingBy => f.write_str("standing by"),
             Self::Halted(why) => write!(f, "halted: {why}"),
         }

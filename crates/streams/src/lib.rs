@@ -14,6 +14,7 @@ mod host;
 mod inputs;
 mod log;
 mod record;
+mod snapshots;
 mod topology;
 
 pub use appender::{AppendCommand, CommandAppender};

@@ -22,6 +22,9 @@ pub enum AppendError {
     /// Nothing was stored, and the same may be tried later.
     #[error("the log cannot be written: {0}")]
     Unavailable(String),
+    /// Nothing was stored: more waits already than the log takes. The same may be tried later.
+    #[error("too much waits for the log already")]
+    Overloaded,
     /// It may have been stored or not; only the log knows. Never try it again as it is.
     #[error("no answer came: {0}")]
     Unknown(String),
