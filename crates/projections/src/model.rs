@@ -138,6 +138,7 @@ impl<P: Projection> ReadModel<P> {
     }
 
     async fn try_run(&self, host: &Host) -> Result<(), Fault> {
+        let host = &host.with_own_connection().await;
         let opened = tokio::task::block_in_place(|| store::open(&self.path, P::READABLE_SINCE..=P::VERSION))?;
         let is_current = opened.version == P::VERSION;
         let mut fold = Fold::begin(opened.db, &self.path, &self.projection, &self.name, host)?;

@@ -108,7 +108,8 @@ impl Start {
     }
 
     async fn engine<S: Service>(&self, service: S) -> Result<(), Fault> {
-        Engine::new(&self.host, self.role.name(), self.log.clone(), service).run().await
+        let host = self.host.with_own_connection().await;
+        Engine::new(&host, self.role.name(), self.log.clone(), service).run().await
     }
 }
 

@@ -62,6 +62,7 @@ pub enum ConnectError {
 #[derive(Debug, Clone)]
 pub struct Broker {
     pub(crate) jetstream: jetstream::Context,
+    url: String,
     link: watch::Receiver<Link>,
     leaving: CancellationToken,
 }
@@ -76,7 +77,7 @@ impl Broker {
         let leaving = CancellationToken::new();
         let deadline = tokio::time::Instant::now() + CONNECT_WAIT;
         let client = loop {
-            match options(sender.clone(), leaving.clone()).connect(url).await {
+            match options(sender.clone(), Some(leaving.clone())).connect(url).await {
                 Ok(client) => break client,
                 Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(RECONNECT_PAUSE_MAX).await,
                 Err(error) => return Err(ConnectError::Unreachable { url: url.to_owned(), why: error.to_string() }),
@@ -89,12 +90,29 @@ impl Broker {
         if !server.jetstream {
             return Err(ConnectError::NoJetStream { url: url.to_owned() });
         }
-        let mut link = link;
+        Ok(Self::on(client, url.to_owned(), link, leaving).await)
+    }
+
+    /// One more connection to the same server, so that what reads far behind does not stand in the way
+    /// of others: a server cuts a connection for which more than 64 MiB wait. Its coming and going is
+    /// not said again. Tries until it can, or until the server is left.
+    pub async fn another(&self) -> Self {
+        let (sender, link) = watch::channel(Link::default());
+        loop {
+            match options(sender.clone(), None).connect(&self.url).await {
+                Ok(client) => return Self::on(client, self.url.clone(), link, self.leaving.clone()).await,
+                Err(_) if self.leaving.is_cancelled() => return self.clone(),
+                Err(_) => tokio::time::sleep(RECONNECT_PAUSE_MAX).await,
+            }
+        }
+    }
+
+    async fn on(client: async_nats::Client, url: String, mut link: watch::Receiver<Link>, leaving: CancellationToken) -> Self {
         // The event of the first connection arrives a moment after the connection itself.
         let _ = tokio::time::timeout(CONNECT_WAIT, link.wait_for(|link| link.connected)).await;
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(REQUEST_TIMEOUT);
-        Ok(Self { jetstream, link, leaving })
+        Self { jetstream, url, link, leaving }
     }
 
     /// The log of this name.
@@ -115,7 +133,8 @@ impl Broker {
     }
 }
 
-fn options(link: watch::Sender<Link>, leaving: CancellationToken) -> ConnectOptions {
+/// With `told`, what happens to the connection is said in the log, until that is cancelled.
+fn options(link: watch::Sender<Link>, told: Option<CancellationToken>) -> ConnectOptions {
     ConnectOptions::new()
         .name("millrace")
         .request_timeout(Some(REQUEST_TIMEOUT))
@@ -123,27 +142,27 @@ fn options(link: watch::Sender<Link>, leaving: CancellationToken) -> ConnectOpti
         .max_reconnects(None)
         .reconnect_delay_callback(|attempt| (RECONNECT_PAUSE * u32::try_from(attempt).unwrap_or(u32::MAX).max(1)).min(RECONNECT_PAUSE_MAX))
         .event_callback(move |event| {
-            note(&link, &leaving, &event);
+            note(&link, &event);
+            if told.as_ref().is_some_and(|told| !told.is_cancelled()) {
+                tell(&link, &event);
+            }
             std::future::ready(())
         })
 }
 
-fn note(link: &watch::Sender<Link>, leaving: &CancellationToken, event: &Event) {
+fn note(link: &watch::Sender<Link>, event: &Event) {
     match event {
-        Event::Connected => {
-            link.send_modify(|link| *link = Link { connected: true, generation: link.generation + 1 });
-            if link.borrow().generation > 1 {
-                tracing::info!("Connected to nats-server again");
-            }
-        }
-        Event::Closed => link.send_modify(|link| link.connected = false),
-        Event::Disconnected => {
-            link.send_modify(|link| link.connected = false);
-            if leaving.is_cancelled() {
-                return;
-            }
-            tracing::warn!("Lost the connection to nats-server; trying again until it is back");
-        }
+        Event::Connected => link.send_modify(|link| *link = Link { connected: true, generation: link.generation + 1 }),
+        Event::Closed | Event::Disconnected => link.send_modify(|link| link.connected = false),
+        Event::SlowConsumer(_) | Event::LameDuckMode | Event::Draining | Event::ServerError(_) | Event::ClientError(_) => {}
+    }
+}
+
+fn tell(link: &watch::Sender<Link>, event: &Event) {
+    match event {
+        Event::Connected if link.borrow().generation > 1 => tracing::info!("Connected to nats-server again"),
+        Event::Connected | Event::Closed => {}
+        Event::Disconnected => tracing::warn!("Lost the connection to nats-server; trying again until it is back"),
         Event::SlowConsumer(_) | Event::LameDuckMode | Event::Draining => tracing::warn!(%event, "nats-server reports"),
         Event::ServerError(_) | Event::ClientError(_) => tracing::debug!(%event, "nats-server reports"),
     }

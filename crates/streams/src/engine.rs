@@ -223,7 +223,7 @@ impl<S: Service> Engine<S> {
         let mut created = 0;
         for mark in [&self.known, &at.own] {
             match recognise(&self.log, mark).await {
-                Ok(when) => created = when,
+                Ok(info) => created = info.created,
                 Err(Interrupted::Fault(fault)) => return Err(fault),
                 Err(Interrupted::Retry(_) | Interrupted::Dropped) => return Ok(None),
             }

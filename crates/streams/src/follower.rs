@@ -1,18 +1,23 @@
 //! Follows a log over reconnects, record by record, without gap or repeat. This module must never
 //! interpret a record.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
-use async_nats::jetstream::consumer::{DeliverPolicy, push};
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{Chain, Fault, Log, Mark, Record, log::micros};
+use crate::{Chain, Fault, Log, LogInfo, Mark, Record};
 
-/// Records read ahead of whoever takes them: enough to keep a step's worth waiting while an append
-/// is in flight, and at most some tens of megabytes.
-const READ_AHEAD_RECORDS: usize = 32;
+/// Records parsed ahead of whoever takes them.
+const READ_AHEAD_RECORDS: usize = 8;
+/// As many records are asked for at once as have this size on average; when half of them are taken
+/// the next are asked for. For all that one reader follows this stays far below the 64 MiB at which a
+/// server cuts a connection.
+const PULL_BYTES: u64 = 1024 * 1024;
+/// Fewest and most records asked for at once.
+const PULL_RECORDS: RangeInclusive<i64> = 4..=512;
 /// Pause before a consumer is made again that could not be made or was lost.
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
 /// A log is said to be out of reach once per this many failed attempts.
@@ -110,11 +115,14 @@ async fn try_read_on(
 ) -> Result<std::convert::Infallible, Interrupted> {
     let mut link = log.broker.link();
     let generation = link.borrow_and_update().generation;
-    let created = recognise(log, after).await?;
-    let config = push::OrderedConfig {
-        deliver_subject: log.broker.jetstream.client().new_inbox(),
+    let info = recognise(log, after).await?;
+    let created = info.created;
+    // Pulled, not pushed: what a server pushes waits in this process without bound, and where that is
+    // more than some megabytes the server cuts the connection.
+    let config = pull::OrderedConfig {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after.seq + 1 },
-        ..push::OrderedConfig::default()
+        max_batch: pull_records(&info),
+        ..pull::OrderedConfig::default()
     };
     let consumer = log.stream().await?.create_consumer(config).await.map_err(|error| error.to_string())?;
     let mut messages = consumer.messages().await.map_err(|error| error.to_string())?;
@@ -148,20 +156,25 @@ fn chain_at(mark: &Mark) -> Option<Chain> {
     if mark.seq == 0 { Some(Chain::default()) } else { mark.chain }
 }
 
-/// Makes sure that the log is the one that was read up to `after`; says when it was created.
-pub(crate) async fn recognise(log: &Log, after: &Mark) -> Result<i64, Interrupted> {
-    let stream = log.stream().await?;
-    let info = stream.get_info().await.map_err(|error| error.to_string())?;
-    let created = micros(info.created);
+/// How many records to ask for at once.
+fn pull_records(info: &LogInfo) -> i64 {
+    let average = (info.bytes / info.records.max(1)).max(1);
+    i64::try_from(PULL_BYTES / average).unwrap_or(i64::MAX).clamp(*PULL_RECORDS.start(), *PULL_RECORDS.end())
+}
+
+/// Makes sure that the log is the one that was read up to `after`; says how it stands.
+pub(crate) async fn recognise(log: &Log, after: &Mark) -> Result<LogInfo, Interrupted> {
+    let info = log.info().await?;
+    let created = info.created;
     let (name, seq) = (log.name().clone(), after.seq);
     if seq > 0 && after.created.is_some_and(|before| before != created) {
         return Err(Fault::Replaced { log: name, seq }.into());
     }
-    if info.state.last_sequence < seq {
-        return Err(Fault::LostTail { log: name, last: info.state.last_sequence, expected: seq }.into());
+    if info.last < seq {
+        return Err(Fault::LostTail { log: name, last: info.last, expected: seq }.into());
     }
     if seq > 0 && after.chain.is_some() && log.read(seq, created).await??.mark().chain != after.chain {
         return Err(Fault::Replaced { log: name, seq }.into());
     }
-    Ok(created)
+    Ok(info)
 }

@@ -31,6 +31,11 @@ impl Host {
         Self { broker, topology, health: Health::default(), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
+    /// The same process for what has a connection of its own.
+    pub async fn with_own_connection(&self) -> Self {
+        Self { broker: self.broker.another().await, ..self.clone() }
+    }
+
     /// Runs what is known as `name`, and reports how it stands. After a fault of its store it is run
     /// again, until that works; after any other it halts alone, which is said once.
     pub fn run<W: Future<Output = Result<(), Fault>> + Send>(&self, name: LogName, work: impl Fn() -> W + Send + Sync + 'static) {

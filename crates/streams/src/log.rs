@@ -118,7 +118,7 @@ impl Log {
     }
 }
 
-pub(crate) fn micros(time: time::OffsetDateTime) -> i64 {
+fn micros(time: time::OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 

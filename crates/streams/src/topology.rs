@@ -8,8 +8,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::LogName;
 
-/// Most shards that a bank can have: each costs four streams and their consumers.
-pub const MAX_SHARDS: u16 = 64;
+/// Most shards that a bank can have: each costs four streams and their consumers, and what reads the
+/// logs of all of them does so on one connection (see `PULL_BYTES`).
+pub const MAX_SHARDS: u16 = 32;
 /// Subjects of all logs begin with this.
 const SUBJECT_PREFIX: &str = "millrace";
 /// The stream's metadata that remembers for how many shards it was made.

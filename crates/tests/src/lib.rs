@@ -2,6 +2,7 @@
 //! It must never stand in for any of them.
 
 mod client;
+pub mod load;
 mod process;
 
 pub use client::{Client, Socket, code, money};

@@ -98,7 +98,8 @@ impl Nats {
         let store = folder.join("store").display().to_string();
         std::fs::write(&config, format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {store:?}, sync_interval: always }}\n"))?;
         let server = nats_server();
-        let child = Command::new(&server).arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let log = std::fs::File::options().create(true).append(true).open(folder.join("nats.log"))?;
+        let child = Command::new(&server).arg("-c").arg(config).stdout(Stdio::null()).stderr(log).spawn();
         child.with_context(|| format!("{} is needed: run ./just test, which brings one", server.display()))
     }
 }

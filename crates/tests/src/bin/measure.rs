@@ -10,33 +10,23 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use domain::{AccountId, Currency, CustomerId, Debtor, Iban, Initiator, Money, PaymentId, PaymentOrder, payments::PaymentCommand};
-use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
-use streams::{Broker, CommandAppender, Cursor, LogName};
-use tests::{Client, Dev, Nats};
+use tests::{
+    Dev, Nats, PATIENCE,
+    load::{all_level, holders, operator, store_payments},
+};
 use tokio::{
     sync::Mutex,
     time::{Instant, interval_at},
 };
-use tokio_util::sync::CancellationToken;
 
-/// What the built-in streams.yaml has.
-const SHARDS: u16 = 2;
 const BACKLOG_PAYMENTS: u64 = 100_000;
 const BACKLOG_ACCOUNTS: usize = 1_000;
 const LIVE_ACCOUNTS: usize = 50;
 const LIVE_PER_SECOND: u64 = 50;
 const LIVE_PAYMENTS: u64 = 1_000;
 const RUNS: usize = 3;
-
-#[derive(Clone)]
-struct Holder {
-    client: Client,
-    customer: CustomerId,
-    account: AccountId,
-    iban: String,
-}
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "the figures are what it is for")]
@@ -59,83 +49,21 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn operator(address: &str) -> anyhow::Result<Client> {
-    let token = Dev::output(&["token", "--role", "operator", "--jwt-secret", "test"]).await?;
-    Ok(Client::new(address, Some(String::from_utf8(token.stdout)?.trim())))
-}
-
-async fn holders(address: &str, count: usize) -> anyhow::Result<Vec<Holder>> {
-    let operator = operator(address).await?;
-    let open = |number: usize| {
-        let operator = operator.clone();
-        async move {
-            let client = Client::new(address, None).register(&format!("Holder{number}")).await?;
-            let (account, iban) = client.open_account("EUR").await?;
-            operator.deposit(&account, "100000.00", "EUR").await?;
-            let data = client.execute("{ viewer { id } }").await?;
-            let customer = data["viewer"]["id"].as_str().context("an id")?.parse()?;
-            anyhow::Ok(Holder { client, customer, account: account.parse()?, iban })
-        }
-    };
-    stream::iter(0..count).map(open).buffer_unordered(64).try_collect().await
-}
-
 /// How long `serve` takes from its start until every waiting payment is in the read models.
 async fn backlog() -> anyhow::Result<Duration> {
     let (nats, data) = (Nats::start()?, tempfile::tempdir()?);
     let serve = Dev::serve(&nats, data.path(), &[]).await?;
     let holders = holders(&serve.address, BACKLOG_ACCOUNTS).await?;
     ensure!(serve.interrupt().await?.1, "serve stops");
-
-    let broker = Broker::connect(&nats.url()).await?;
-    let append = |shard| {
-        let log = broker.log(LogName::new("payment-commands", Some(shard)));
-        CommandAppender::start(log, Arc::new(Cursor::default), CancellationToken::new())
-    };
-    let logs: Vec<CommandAppender<PaymentCommand>> = (0..SHARDS).map(append).collect();
-    let euro = Currency::parse("EUR")?;
-    let mut last = vec![None; usize::from(SHARDS)];
-    let mut stored = Vec::new();
-    for number in 0..BACKLOG_PAYMENTS {
-        let index = usize::try_from(number)?;
-        let (from, to) = (&holders[index % holders.len()], &holders[(index * 7 + 1 + index / holders.len()) % holders.len()]);
-        let (from, to) = if from.account == to.account { (from, &holders[(index + 1) % holders.len()]) } else { (from, to) };
-        let order = PaymentOrder {
-            id: PaymentId::from_bytes((u128::from(number) + 1).to_be_bytes()),
-            by: Initiator::Customer(from.customer),
-            debtor: Debtor::Account(from.account),
-            creditor: Iban::parse(&to.iban).map_err(|why| anyhow::anyhow!(why))?,
-            amount: Money::from_minor(1, euro),
-            reference: None,
-            at: streams::now(),
-        };
-        let shard = usize::from(order.debtor.shard(SHARDS).0);
-        last[shard] = Some((from.client.clone(), order.id));
-        stored.push(logs[shard].submit(PaymentCommand::Initiated(order))?);
-        if stored.len() >= 8_192 {
-            for answer in stored.drain(..) {
-                answer.await??;
-            }
-        }
-    }
-    for answer in stored {
-        answer.await??;
-    }
+    let last = store_payments(&nats, &holders, BACKLOG_PAYMENTS).await?;
 
     let since = Instant::now();
     let serve = Dev::serve(&nats, data.path(), &[]).await?;
-    let operator = operator(&serve.address).await?;
-    for (client, id) in last.into_iter().flatten() {
+    for (client, id) in last {
         ensure!(client.at(&serve.address).final_status(&id.to_string()).await? == "BOOKED", "booked");
     }
     // Every shard has booked its last payment; what crossed shards is in once all models are level.
-    let lag = "{ system { logs { owner lastSequence } readModels { lag } } }";
-    tests::eventually("the models are level", || async {
-        let data = operator.execute(lag).await?;
-        let level = data["system"]["readModels"].as_array().context("models")?.iter().all(|model| model["lag"] == "0");
-        Ok(level.then_some(()))
-    })
-    .await?;
+    all_level(&operator(&serve.address).await?, PATIENCE).await?;
     let took = since.elapsed();
     let per_account = holders.iter().take(20).map(|holder| async {
         let query = format!("{{ account(id: \"{}\") {{ balance {{ version }} }} }}", holder.account);
