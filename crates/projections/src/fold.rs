@@ -7,7 +7,7 @@ use streams::{Batches, Cursor, Fault, Host, Inputs, LogName, Record};
 use tokio::time::Instant;
 
 use crate::{
-    Progress, Projection,
+    Progress, Projection, ReadModel,
     store::{self, StoreError, pack, unpack},
 };
 
@@ -17,8 +17,8 @@ const DURABLE_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause before a server that did not say where a log ends is asked again.
 const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(100);
 /// What waits is folded in batches up to this: large enough that rows touched more than once in a
-/// backlog are written once, small enough for some megabytes of rows in memory.
-const BATCHES: Batches = Batches { records: 2_048, bytes: 2 * 1024 * 1024 };
+/// backlog are written once, small enough for some dozens of megabytes of rows in memory.
+const BATCHES: Batches = Batches { records: 2_048, bytes: 8 * 1024 * 1024 };
 const PROGRESS: TableDefinition<&str, &[u8]> = TableDefinition::new("progress");
 
 /// One file, and how far it has come.
@@ -31,13 +31,19 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
-    /// Goes on from where the file stands.
-    pub(crate) fn begin<P: Projection>(db: Arc<Database>, path: &Path, projection: &P, name: &LogName, host: &Host) -> Result<Self, Fault> {
+    /// Goes on from where the file stands; what its logs have until `goal` is its backlog.
+    pub(crate) fn begin<P: Projection>(
+        db: Arc<Database>,
+        path: &Path,
+        model: &ReadModel<P>,
+        goal: &Cursor,
+        host: &Host,
+    ) -> Result<Self, Fault> {
         let file = path.display().to_string();
-        let progress = prepare(&db, projection).map_err(|error| error.into_fault(&file))?;
-        let logs = host.topology.read_by(name.base(), name.shard());
+        let progress = prepare(&db, &model.projection).map_err(|error| error.into_fault(&file))?;
+        let logs = host.topology.read_by(model.name().base(), model.shard());
         let marks = logs.iter().map(|log| (log.clone(), progress.marks.get(log).copied().unwrap_or_default())).collect();
-        let inputs = Inputs::follow(&host.broker, marks, &Cursor::default(), BATCHES);
+        let inputs = Inputs::follow(&host.broker, marks, &Cursor::default(), BATCHES).with_backlog(goal.clone());
         Ok(Self { db, file, progress, inputs, unsaved_since: None })
     }
 

@@ -9,7 +9,7 @@ use domain::{
     ledger::{LedgerEvent, Leg},
     payments::{PaymentCommand, PaymentEvent},
 };
-use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{ReadableTable as _, Table, TableDefinition, WriteTransaction};
 use streams::{Fault, Record};
 
 use crate::{
@@ -88,13 +88,27 @@ impl Projection for PaymentHistory {
 
 /// What a batch changes, gathered in memory and written once.
 struct Fold<'a> {
-    tx: &'a WriteTransaction,
+    tables: Tables<'a>,
     rows: HashMap<PaymentId, PaymentRow>,
     newest: HashMap<AccountId, u64>,
     held: BTreeSet<u64>,
     released: BTreeSet<u64>,
     first_number: u64,
     accepted: u64,
+}
+
+struct Tables<'a> {
+    payments: Table<'a, u64, &'static [u8]>,
+    numbers: Table<'a, [u8; 16], u64>,
+    newest: Table<'a, [u8; 16], u64>,
+    held: Table<'a, u64, ()>,
+}
+
+impl<'a> Tables<'a> {
+    fn open(tx: &'a WriteTransaction) -> Result<Self, StoreError> {
+        let (payments, numbers) = (tx.open_table(PAYMENTS)?, tx.open_table(NUMBERS)?);
+        Ok(Self { payments, numbers, newest: tx.open_table(NEWEST)?, held: tx.open_table(HELD)? })
+    }
 }
 
 /// What one event says of a payment.
@@ -106,9 +120,10 @@ struct Change {
 
 impl<'a> Fold<'a> {
     fn begin(tx: &'a WriteTransaction) -> Result<Self, StoreError> {
-        let last = tx.open_table(PAYMENTS)?.last()?.map_or(0, |(number, _)| number.value());
+        let tables = Tables::open(tx)?;
+        let last = tables.payments.last()?.map_or(0, |(number, _)| number.value());
         let (held, released) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { tx, rows: HashMap::new(), newest: HashMap::new(), held, released, first_number: last + 1, accepted: 0 })
+        Ok(Self { tables, rows: HashMap::new(), newest: HashMap::new(), held, released, first_number: last + 1, accepted: 0 })
     }
 
     fn command(&mut self, record: &Record, command: PaymentCommand) -> Result<(), StoreError> {
@@ -129,7 +144,7 @@ impl<'a> Fold<'a> {
         if let Some(debtor) = row.order.debtor.account() {
             row.previous = match self.newest.insert(debtor, number) {
                 Some(before) => before,
-                None => self.tx.open_table(NEWEST)?.get(debtor.bytes())?.map_or(0, |number| number.value()),
+                None => self.tables.newest.get(debtor.bytes())?.map_or(0, |number| number.value()),
             };
         }
         self.rows.insert(row.order.id, row);
@@ -226,29 +241,29 @@ impl<'a> Fold<'a> {
 
     fn row(&mut self, id: PaymentId) -> Result<Option<&mut PaymentRow>, StoreError> {
         if !self.rows.contains_key(&id) {
-            let Some(number) = self.tx.open_table(NUMBERS)?.get(id.bytes())?.map(|number| number.value()) else { return Ok(None) };
-            let Some(row) = self.tx.open_table(PAYMENTS)?.get(number)?.map(|row| unpack(row.value())).transpose()? else { return Ok(None) };
+            let Some(number) = self.tables.numbers.get(id.bytes())?.map(|number| number.value()) else { return Ok(None) };
+            let Some(row) = self.tables.payments.get(number)?.map(|row| unpack(row.value())).transpose()? else { return Ok(None) };
             self.rows.insert(id, row);
         }
         Ok(self.rows.get_mut(&id))
     }
 
+    /// Writes in the order of the keys: rows that lie together are then written together.
     fn finish(self) -> Result<HashSet<PaymentId>, StoreError> {
-        let mut payments = self.tx.open_table(PAYMENTS)?;
-        let mut numbers = self.tx.open_table(NUMBERS)?;
-        let mut in_order: Vec<_> = self.rows.values().collect();
-        in_order.sort_unstable_by_key(|row| row.number);
-        for row in in_order {
+        let Tables { mut payments, mut numbers, mut newest, mut held } = self.tables;
+        let mut rows: Vec<_> = self.rows.values().collect();
+        rows.sort_unstable_by_key(|row| row.number);
+        for row in &rows {
             payments.insert(row.number, pack(row)?.as_slice())?;
-            if row.number >= self.first_number {
-                numbers.insert(row.order.id.bytes(), row.number)?;
-            }
         }
-        let mut newest = self.tx.open_table(NEWEST)?;
+        rows.retain(|row| row.number >= self.first_number);
+        rows.sort_unstable_by_key(|row| row.order.id);
+        for row in rows {
+            numbers.insert(row.order.id.bytes(), row.number)?;
+        }
         for (account, number) in self.newest {
             newest.insert(account.bytes(), number)?;
         }
-        let mut held = self.tx.open_table(HELD)?;
         for number in self.released {
             held.remove(number)?;
         }

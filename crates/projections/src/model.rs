@@ -141,10 +141,10 @@ impl<P: Projection> ReadModel<P> {
         let host = &host.with_own_connection().await;
         let opened = tokio::task::block_in_place(|| store::open(&self.path, P::READABLE_SINCE..=P::VERSION))?;
         let is_current = opened.version == P::VERSION;
-        let mut fold = Fold::begin(opened.db, &self.path, &self.projection, &self.name, host)?;
-        self.publish(&fold);
         host.health.note(&self.name, Condition::CatchingUp);
         let goal = ends(host, &self.name).await;
+        let mut fold = Fold::begin(opened.db, &self.path, self, &goal, host)?;
+        self.publish(&fold);
         if !is_current {
             match self.succeed(fold, host, &goal).await? {
                 Some(successor) => fold = successor,
@@ -168,7 +168,7 @@ impl<P: Projection> ReadModel<P> {
         let path = self.path.with_extension("redb.next");
         tracing::info!(model = %self.name, "A read model is of an older version; it serves until a new one is built");
         let next = tokio::task::block_in_place(|| store::open(&path, P::VERSION..=P::VERSION))?;
-        let mut next = Fold::begin(next.db, &path, &self.projection, &self.name, host)?;
+        let mut next = Fold::begin(next.db, &path, self, goal, host)?;
         while !next.progress().has_reached(&old.progress().folded()) {
             self.note_level(&old, goal, host);
             tokio::select! {

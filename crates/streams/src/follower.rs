@@ -1,21 +1,23 @@
 //! Follows a log over reconnects, record by record, without gap or repeat. This module must never
 //! interpret a record.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{Chain, Fault, Log, LogInfo, Mark, Record};
 
-/// Records parsed ahead of whoever takes them.
-const READ_AHEAD_RECORDS: usize = 8;
+/// Read ahead of whoever takes it: enough to make large batches of a backlog, and little for the
+/// hundreds of followers that a process with many shards has.
+const READ_AHEAD_RECORDS: usize = 1_024;
+const READ_AHEAD_BYTES: usize = 512 * 1024;
 /// As many records are asked for at once as have this size on average; when half of them are taken
 /// the next are asked for. For all that one reader follows this stays far below the 64 MiB at which a
 /// server cuts a connection.
-const PULL_BYTES: u64 = 1024 * 1024;
+const PULL_BYTES: u64 = 512 * 1024;
 /// Fewest and most records asked for at once.
 const PULL_RECORDS: RangeInclusive<i64> = 4..=512;
 /// Pause before a consumer is made again that could not be made or was lost.
@@ -26,8 +28,15 @@ const COMPLAIN_EVERY: u32 = 100;
 /// A log being followed. Dropping it ends that.
 #[derive(Debug)]
 pub struct Follower {
-    records: mpsc::Receiver<Result<Record, Fault>>,
+    records: mpsc::Receiver<Result<Ahead, Fault>>,
     _task: AbortOnDropHandle<()>,
+}
+
+/// A record that was read ahead, with its share of the room for such.
+#[derive(Debug)]
+struct Ahead {
+    record: Record,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Follower {
@@ -43,14 +52,14 @@ impl Follower {
     /// [`Fault`], after which nothing more comes.
     pub async fn next(&mut self) -> Result<Record, Fault> {
         match self.records.recv().await {
-            Some(record) => record,
+            Some(ahead) => ahead.map(|ahead| ahead.record),
             None => std::future::pending().await,
         }
     }
 
     pub(crate) fn poll_next(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<Record, Fault>> {
         match self.records.poll_recv(cx) {
-            std::task::Poll::Ready(Some(record)) => std::task::Poll::Ready(record),
+            std::task::Poll::Ready(Some(ahead)) => std::task::Poll::Ready(ahead.map(|ahead| ahead.record)),
             // The task ended after a fault that was handed out, or with the runtime.
             std::task::Poll::Ready(None) | std::task::Poll::Pending => std::task::Poll::Pending,
         }
@@ -78,7 +87,7 @@ impl From<String> for Interrupted {
     }
 }
 
-async fn run(log: Log, mut after: Mark, sender: mpsc::Sender<Result<Record, Fault>>) {
+async fn run(log: Log, mut after: Mark, sender: mpsc::Sender<Result<Ahead, Fault>>) {
     let mut attempts = 0_u32;
     loop {
         let start = after.seq;
@@ -101,7 +110,7 @@ async fn run(log: Log, mut after: Mark, sender: mpsc::Sender<Result<Record, Faul
 }
 
 /// Reads until something interrupts.
-async fn read_on(log: &Log, after: &mut Mark, sender: &mpsc::Sender<Result<Record, Fault>>) -> Interrupted {
+async fn read_on(log: &Log, after: &mut Mark, sender: &mpsc::Sender<Result<Ahead, Fault>>) -> Interrupted {
     match try_read_on(log, after, sender).await {
         Ok(never) => match never {},
         Err(interrupted) => interrupted,
@@ -111,7 +120,7 @@ async fn read_on(log: &Log, after: &mut Mark, sender: &mpsc::Sender<Result<Recor
 async fn try_read_on(
     log: &Log,
     after: &mut Mark,
-    sender: &mpsc::Sender<Result<Record, Fault>>,
+    sender: &mpsc::Sender<Result<Ahead, Fault>>,
 ) -> Result<std::convert::Infallible, Interrupted> {
     let mut link = log.broker.link();
     let generation = link.borrow_and_update().generation;
@@ -125,6 +134,7 @@ async fn try_read_on(
         ..pull::OrderedConfig::default()
     };
     let consumer = log.stream().await?.create_consumer(config).await.map_err(|error| error.to_string())?;
+    let room = Arc::new(Semaphore::new(READ_AHEAD_BYTES));
     let mut messages = consumer.messages().await.map_err(|error| error.to_string())?;
     loop {
         let message = tokio::select! {
@@ -147,8 +157,15 @@ async fn try_read_on(
             record.continues(chain)?;
         }
         *after = record.mark();
-        sender.send(Ok(record)).await.map_err(|_| Interrupted::Dropped)?;
+        send_ahead(record, &room, sender).await.ok_or(Interrupted::Dropped)?;
     }
+}
+
+/// Hands a record on once there is room; none if nobody takes it any more.
+async fn send_ahead(record: Record, room: &Arc<Semaphore>, sender: &mpsc::Sender<Result<Ahead, Fault>>) -> Option<()> {
+    let bytes = u32::try_from(record.len().clamp(1, READ_AHEAD_BYTES)).ok()?;
+    let room = Arc::clone(room).acquire_many_owned(bytes).await.ok()?;
+    sender.send(Ok(Ahead { record, _room: room })).await.ok()
 }
 
 /// The hash that the next record must continue, where it is known.

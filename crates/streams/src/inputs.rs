@@ -19,6 +19,15 @@ pub struct Batches {
     pub bytes: usize,
 }
 
+/// What was taken and not yet handed out.
+#[derive(Debug, Default)]
+struct Gathered {
+    records: VecDeque<Record>,
+    bytes: usize,
+    /// Something that may be taken does not fit any more.
+    is_full: bool,
+}
+
 #[derive(Debug)]
 struct Input {
     name: LogName,
@@ -36,7 +45,10 @@ pub struct Inputs {
     taken: Cursor,
     /// Nothing is taken before the logs here have come so far, except what brings them there.
     floor: Cursor,
+    /// Until the logs here have come so far, they are a backlog.
+    backlog: Cursor,
     batches: Batches,
+    gathered: Gathered,
 }
 
 impl Inputs {
@@ -48,7 +60,21 @@ impl Inputs {
         let floor = floor.iter().filter(|(log, seq)| logs.iter().any(|(name, _)| name == *log) && taken.get(log) < *seq);
         let floor = floor.map(|(log, seq)| (log.clone(), seq)).collect();
         let start = |(name, mark): (LogName, Mark)| Input { follower: broker.log(name.clone()).follow(mark), name, mark, head: None };
-        Self { inputs: logs.into_iter().map(start).collect(), taken, floor, batches }
+        Self {
+            inputs: logs.into_iter().map(start).collect(),
+            taken,
+            floor,
+            backlog: Cursor::default(),
+            batches,
+            gathered: Gathered::default(),
+        }
+    }
+
+    /// Logs are known to go on at least to `ends`. Until there, they are taken in step with each
+    /// other and in full batches: so what happened to one payment comes together and is written once.
+    #[must_use]
+    pub fn with_backlog(self, ends: Cursor) -> Self {
+        Self { backlog: ends, ..self }
     }
 
     /// How far each log was taken.
@@ -72,33 +98,52 @@ impl Inputs {
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<VecDeque<Record>, Fault>> {
-        let mut batch = VecDeque::new();
-        let mut bytes = 0;
-        loop {
-            let mut progress = false;
+        if !self.has_backlog() {
+            // One of each first, so that none waits for what another has without end.
             for index in 0..self.inputs.len() {
-                while batch.len() < self.batches.records {
-                    let room = if batch.is_empty() { usize::MAX } else { self.batches.bytes.saturating_sub(bytes) };
-                    match self.poll_one(index, room, cx) {
-                        Poll::Ready(Ok(record)) => {
-                            bytes += record.len();
-                            batch.push_back(record);
-                            progress = true;
-                        }
-                        Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
-                        Poll::Pending => break,
-                    }
+                if let Poll::Ready(record) = self.poll_one(index, cx) {
+                    self.gather(record?);
                 }
             }
-            // What was taken may have set another log's head free, so they are asked until none gives.
-            if !progress || batch.len() >= self.batches.records {
-                return if batch.is_empty() { Poll::Pending } else { Poll::Ready(Ok(batch)) };
-            }
+        }
+        while let Poll::Ready(record) = self.poll_furthest(cx) {
+            self.gather(record?);
+        }
+        if self.gathered.records.is_empty() || (self.has_backlog() && !self.gathered.is_full) {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(std::mem::take(&mut self.gathered).records))
         }
     }
 
-    /// Takes the next record of one log, if it may be taken yet and has no more bytes than `room`.
-    fn poll_one(&mut self, index: usize, room: usize, cx: &mut Context<'_>) -> Poll<Result<Record, Fault>> {
+    fn has_backlog(&self) -> bool {
+        self.inputs.iter().any(|input| self.is_behind(&input.name))
+    }
+
+    fn is_behind(&self, log: &LogName) -> bool {
+        self.taken.get(log) < self.backlog.get(log)
+    }
+
+    fn gather(&mut self, record: Record) {
+        self.gathered.bytes += record.len();
+        self.gathered.records.push_back(record);
+    }
+
+    /// Topologies declare logs in the order in which they rest on each other: the last goes first.
+    fn poll_furthest(&mut self, cx: &mut Context<'_>) -> Poll<Result<Record, Fault>> {
+        for index in (0..self.inputs.len()).rev() {
+            let polled = self.poll_one(index, cx);
+            let input = &self.inputs[index];
+            let is_on_its_way = input.head.is_none() && self.is_behind(&input.name);
+            if polled.is_ready() || is_on_its_way {
+                return polled;
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Takes the next record of one log, if it may be taken yet and fits into the batch.
+    fn poll_one(&mut self, index: usize, cx: &mut Context<'_>) -> Poll<Result<Record, Fault>> {
         let input = &mut self.inputs[index];
         let record = match input.head.take() {
             Some(record) => record,
@@ -108,15 +153,22 @@ impl Inputs {
                 Poll::Pending => return Poll::Pending,
             },
         };
-        if record.len() <= room && self.may_take(&record) {
+        let may_take = self.may_take(&record);
+        if may_take && self.fits(&record) {
             self.taken.advance(&record.log, record.seq);
             self.inputs[index].mark = record.mark();
             Poll::Ready(Ok(record))
         } else {
             // No waker is needed: it waits for another log, which is polled too, or for the next batch.
+            self.gathered.is_full |= may_take;
             self.inputs[index].head = Some(record);
             Poll::Pending
         }
+    }
+
+    fn fits(&self, record: &Record) -> bool {
+        let Gathered { records, bytes, .. } = &self.gathered;
+        records.is_empty() || (records.len() < self.batches.records && bytes + record.len() <= self.batches.bytes)
     }
 
     fn may_take(&self, record: &Record) -> bool {
