@@ -10,7 +10,10 @@ use anyhow::{Context as _, anyhow, bail};
 use gateway::{Bank, Models};
 use services::{ROLES, Role, Settings};
 use streams::{Broker, Host, Topology};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,6 +27,10 @@ const BUILT_IN_STREAMS: &str = include_str!("../../../streams.yaml");
 const STREAMS_FILE: &str = "streams.yaml";
 /// Where the gateway listens unless it is told.
 pub(crate) const GATEWAY_PORT: u16 = 4000;
+
+/// How far the threads of requests stand behind those of the services: these get about three quarters
+/// of a core that both want.
+const REQUESTS_NICENESS: i32 = 5;
 
 /// What a process runs.
 #[derive(Debug)]
@@ -83,6 +90,7 @@ pub(crate) struct Running {
     /// The gateway's inside, where this process has one.
     pub gateway: Option<Arc<Bank>>,
     host: Host,
+    requests: Runtime,
 }
 
 impl Running {
@@ -98,7 +106,7 @@ impl Running {
         for role in &roles.services {
             services::run(*role, &settings, &host, &data.state())?;
         }
-        let mut running = Self { gateway: None, host };
+        let mut running = Self { gateway: None, host, requests: runtime_for_requests()? };
         match listener {
             Some(listener) if roles.gateway => running.start_gateway(args, data, listener)?,
             Some(listener) => running.listen(gateway::serve_health(listener, running.host.clone())),
@@ -119,11 +127,12 @@ impl Running {
     }
 
     fn listen(&self, serving: impl Future<Output = std::io::Result<()>> + Send + 'static) {
-        self.host.tasks.spawn(async move {
+        let serving = async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "This process has stopped listening");
             }
-        });
+        };
+        self.host.tasks.spawn_on(serving, self.requests.handle());
     }
 
     /// Stops everything; says if something had to be left behind.
@@ -135,7 +144,18 @@ impl Running {
             // Open websockets end here; nothing is lost, since the logs have it.
             tracing::debug!("Some tasks were still busy");
         }
+        self.requests.shutdown_background();
     }
+}
+
+/// Requests have threads of their own, and the services' go before them: what was accepted is booked
+/// before more is taken in, and no flood of requests stands in its way.
+fn runtime_for_requests() -> std::io::Result<Runtime> {
+    let step_back = || {
+        // On Linux this holds for the calling thread alone. Where it is refused, all are equal.
+        let _ = rustix::process::nice(REQUESTS_NICENESS);
+    };
+    Builder::new_multi_thread().thread_name("requests").on_thread_start(step_back).enable_all().build()
 }
 
 /// The `serve` command.

@@ -67,6 +67,15 @@ impl Failure {
         Self::Unavailable("A read model is being built again. Try again in a moment.".to_owned())
     }
 
+    /// What the caller of several things is told where one failed and others were stored.
+    pub(crate) fn of_a_part(self) -> Self {
+        if !self.passes() {
+            return self;
+        }
+        let message = "A part of this was stored, and of the rest nobody knows. Repeat it with the same idempotency keys: what was stored is answered again.";
+        Self::Unavailable(message.to_owned())
+    }
+
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Unauthenticated => "Sign in first: send a bearer token.".to_owned(),

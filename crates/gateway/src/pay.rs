@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use domain::{Debtor, IdempotencyKey, Initiator, Money, PaymentId, PaymentOrder, Reference, Review, Shard, payments::PaymentCommand};
 use projections::{PaymentRow, PaymentStatus, StoreError};
-use streams::LogName;
+use streams::{LogName, Place};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -29,6 +29,13 @@ pub struct Accepted {
     pub row: PaymentRow,
     /// Where it lives.
     pub shard: Shard,
+}
+
+/// A place in the queue of the log of a shard.
+#[derive(Debug)]
+pub(crate) struct OrderPlace<'a> {
+    shard: Shard,
+    place: Place<'a, PaymentCommand>,
 }
 
 /// Why a payment was not accepted.
@@ -76,11 +83,18 @@ impl Bank {
         PaymentOrder { id, by, debtor, creditor, amount, reference, at: streams::now() }
     }
 
+    /// A place in the queue of the log that takes an order; without one, nothing of it is done.
+    pub(crate) fn place(&self, order: &PaymentOrder) -> Result<OrderPlace<'_>, Failure> {
+        let shard = order.debtor.shard(self.host.topology.shards);
+        let log = self.payments.get(usize::from(shard.0)).ok_or(Failure::UnknownAccount)?;
+        Ok(OrderPlace { shard, place: log.reserve()? })
+    }
+
     /// Stores an order durably, or finds that it was stored before.
-    pub(crate) async fn accept(&self, order: PaymentOrder, keyed: bool) -> Result<Accepted, PayError> {
+    pub(crate) async fn accept(&self, order: PaymentOrder, keyed: bool, place: OrderPlace<'_>) -> Result<Accepted, PayError> {
+        let shard = place.shard;
         if !keyed {
-            let shard = order.debtor.shard(self.host.topology.shards);
-            let seq = self.append_order(shard, order.clone()).await?;
+            let seq = self.append_order(place, order.clone()).await?;
             return Ok(accepted(shard, order, seq));
         }
         // Whether a key was used before is known once the model has come to where it was. While it is
@@ -91,8 +105,7 @@ impl Bank {
         }
         match self.recent.claim(&order) {
             Claim::First(tell) => {
-                let shard = order.debtor.shard(self.host.topology.shards);
-                let outcome = self.append_order(shard, order.clone()).await;
+                let outcome = self.append_order(place, order.clone()).await;
                 if outcome.is_err() {
                     self.recent.forget(order.id);
                 }
@@ -108,8 +121,8 @@ impl Bank {
         }
     }
 
-    async fn append_order(&self, shard: Shard, order: PaymentOrder) -> Result<u64, streams::AppendError> {
-        let seq = self.payments[usize::from(shard.0)].append(PaymentCommand::Initiated(order)).await?;
+    async fn append_order(&self, OrderPlace { shard, place }: OrderPlace<'_>, order: PaymentOrder) -> Result<u64, streams::AppendError> {
+        let seq = place.append(PaymentCommand::Initiated(order)).await?;
         self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
         Ok(seq)
     }
@@ -148,11 +161,10 @@ impl Bank {
 
     /// The log decides who was first with a key, should another gateway have taken it at the same moment.
     async fn first_with_key(&self, mine: Accepted) -> Result<Accepted, PayError> {
-        let log = payment_commands(mine.shard.0);
-        let reached = self.models.history_reaches(mine.shard, &log, mine.row.accepted_seq, FIRST_WAIT).await;
-        if !reached || !self.models.history(mine.shard).is_level() {
+        if !self.models.history(mine.shard).is_level() {
             return Ok(mine);
         }
+        self.models.history_reaches(mine.shard, &payment_commands(mine.shard.0), mine.row.accepted_seq, FIRST_WAIT).await;
         match self.accepted_before(&mine.row.order)? {
             Some(first) => first,
             None => Ok(mine),

@@ -14,6 +14,7 @@ use crate::{
         DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, UserError, UserErrorCode, idempotency_key,
         reference,
     },
+    pay::OrderPlace,
     payment::Payment,
     scalars::Position,
     schema::{bank, customer, operator},
@@ -53,11 +54,10 @@ impl PaymentMutation {
     ) -> Result<InitiatePaymentPayload> {
         let customer = customer(ctx)?;
         let since = Instant::now();
-        bank(ctx).directory().await?;
-        match order(bank(ctx), customer, &input)? {
-            Ok((order, key)) => store(bank(ctx), order, key.is_some(), wait_for, since).await,
-            Err(errors) => Ok(InitiatePaymentPayload::refused(errors)),
-        }
+        let bank = bank(ctx);
+        bank.directory().await?;
+        let placed = place(bank, order(bank, customer, &input)?)?;
+        Ok(store(bank, placed, wait_for, since).await?)
     }
 
     /// Up to 1,000 payments in one call, each accepted or refused on its own; results in the order of the input.
@@ -70,13 +70,12 @@ impl PaymentMutation {
         }
         let bank = bank(ctx);
         bank.directory().await?;
-        let each = |input| async move {
-            match order(bank, customer, &input)? {
-                Ok((order, key)) => store(bank, order, key.is_some(), None, since).await,
-                Err(errors) => Ok(InitiatePaymentPayload::refused(errors)),
-            }
-        };
-        join_all(inputs.into_iter().map(each)).await.into_iter().collect()
+        // Every order has its place before the first is stored, so that overload stores nothing of a bulk.
+        let placed = inputs.iter().map(|input| place(bank, order(bank, customer, input)?)).collect::<Result<Vec<_>, _>>()?;
+        let outcomes = join_all(placed.into_iter().map(|placed| store(bank, placed, None, since))).await;
+        let is_part_stored = outcomes.iter().any(|outcome| outcome.as_ref().is_ok_and(|payload| payload.payment.is_some()));
+        let payloads = outcomes.into_iter().collect::<Result<Vec<_>, _>>();
+        Ok(payloads.map_err(|failure| if is_part_stored { failure.of_a_part() } else { failure })?)
     }
 
     /// Operators: credit an account from the bank's own settlement account.
@@ -84,10 +83,8 @@ impl PaymentMutation {
         operator(ctx)?;
         let bank = bank(ctx);
         bank.directory().await?;
-        match deposit_order(bank, &input)? {
-            Ok((order, key)) => store(bank, order, key.is_some(), None, Instant::now()).await,
-            Err(errors) => Ok(InitiatePaymentPayload::refused(errors)),
-        }
+        let placed = place(bank, deposit_order(bank, &input)?)?;
+        Ok(store(bank, placed, None, Instant::now()).await?)
     }
 
     /// Operators: release or decline a held payment.
@@ -165,17 +162,25 @@ fn deposit_order(bank: &Bank, input: &DepositInput) -> Result<Checked, Failure> 
     })
 }
 
-async fn store(
-    bank: &Bank,
-    order: PaymentOrder,
-    keyed: bool,
-    wait_for: Option<PaymentWait>,
-    since: Instant,
-) -> Result<InitiatePaymentPayload> {
-    let accepted = match bank.accept(order, keyed).await {
+/// An order with its place in the queue of its log and whether it has a key, or what is wrong with it.
+type Placed<'a> = std::result::Result<(PaymentOrder, bool, OrderPlace<'a>), Vec<UserError>>;
+
+fn place(bank: &Bank, checked: Checked) -> Result<Placed<'_>, Failure> {
+    match checked {
+        Ok((order, key)) => bank.place(&order).map(|place| Ok((order, key.is_some(), place))),
+        Err(errors) => Ok(Err(errors)),
+    }
+}
+
+async fn store(bank: &Bank, placed: Placed<'_>, wait_for: Option<PaymentWait>, since: Instant) -> Result<InitiatePaymentPayload, Failure> {
+    let (order, keyed, place) = match placed {
+        Ok(placed) => placed,
+        Err(errors) => return Ok(InitiatePaymentPayload::refused(errors)),
+    };
+    let accepted = match bank.accept(order, keyed, place).await {
         Ok(accepted) => accepted,
         Err(PayError::KeyReused) => return Ok(InitiatePaymentPayload::refused(vec![UserError::key_reused()])),
-        Err(PayError::Failed(failed)) => return Err(failed.0.into()),
+        Err(PayError::Failed(failed)) => return Err(failed.0),
     };
     let row = match wait_for {
         Some(PaymentWait::Final) => bank.settled(accepted, since).await?,

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -83,6 +84,20 @@ pub struct ReadModel<P> {
     serving: watch::Sender<Option<Arc<Database>>>,
 }
 
+/// What stands in a model's file at one moment. It keeps the file open, which a successor may replace.
+pub(crate) struct ReadView {
+    tx: ReadTransaction,
+    _db: Arc<Database>,
+}
+
+impl Deref for ReadView {
+    type Target = ReadTransaction;
+
+    fn deref(&self) -> &ReadTransaction {
+        &self.tx
+    }
+}
+
 impl<P: Projection> ReadModel<P> {
     /// The model of `shard`, whose file lies in `folder`. It cannot be asked before it runs.
     #[must_use]
@@ -122,9 +137,9 @@ impl<P: Projection> ReadModel<P> {
     }
 
     /// A consistent view; readers never wait for the fold.
-    pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
-        let serving = self.serving.borrow().clone();
-        Ok(serving.ok_or(StoreError::NotLevel)?.begin_read()?)
+    pub(crate) fn read(&self) -> Result<ReadView, StoreError> {
+        let db = self.serving.borrow().clone().ok_or(StoreError::NotLevel)?;
+        Ok(ReadView { tx: db.begin_read()?, _db: db })
     }
 
     /// Folds what the topology says that it reads, until the host stops.

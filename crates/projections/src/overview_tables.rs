@@ -5,10 +5,11 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use domain::{AccountId, PaymentId};
-use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    model::ReadView,
     overview::{BalanceRow, EntryRow},
     store::{StoreError, pack, unpack},
 };
@@ -118,10 +119,10 @@ impl<'a> Batch<'a> {
 }
 
 /// A consistent view of one shard's overview.
-pub(crate) struct View(ReadTransaction);
+pub(crate) struct View(ReadView);
 
 impl View {
-    pub(crate) const fn new(tx: ReadTransaction) -> Self {
+    pub(crate) const fn new(tx: ReadView) -> Self {
         Self(tx)
     }
 

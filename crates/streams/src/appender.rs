@@ -39,25 +39,44 @@ impl<C: Serialize + Send + 'static> CommandAppender<C> {
         Self { queue }
     }
 
+    /// A place in the queue, so that whoever needs several has all or none.
+    ///
+    /// # Errors
+    /// [`AppendError::Overloaded`], where the queue is full; [`AppendError::Unavailable`], where the gateway stops.
+    pub fn reserve(&self) -> Result<Place<'_, C>, AppendError> {
+        self.queue.try_reserve().map(Place).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => AppendError::Overloaded,
+            mpsc::error::TrySendError::Closed(()) => AppendError::Unavailable("the gateway is stopping".to_owned()),
+        })
+    }
+
     /// Appends a command durably; answers with its record's sequence.
     ///
     /// # Errors
     /// [`AppendError`], which says whether it may have been stored.
     pub async fn append(&self, command: C) -> Result<u64, AppendError> {
-        self.submit(command)?.await.unwrap_or_else(|_| Err(AppendError::Unknown("the gateway is stopping".to_owned())))
+        self.reserve()?.append(command).await
+    }
+}
+
+/// A place in the queue of a log. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Place<'a, C>(mpsc::Permit<'a, AppendCommand<C>>);
+
+impl<C> Place<'_, C> {
+    /// Queues a command; the receiver hears how its append ended.
+    pub fn submit(self, command: C) -> oneshot::Receiver<Result<u64, AppendError>> {
+        let (answer, receiver) = oneshot::channel();
+        self.0.send(AppendCommand { command, answer });
+        receiver
     }
 
-    /// Queues a command; the receiver hears how its append ended.
+    /// Appends a command durably; answers with its record's sequence.
     ///
     /// # Errors
-    /// [`AppendError::Overloaded`], where the queue is full; [`AppendError::Unavailable`], where the gateway stops.
-    pub fn submit(&self, command: C) -> Result<oneshot::Receiver<Result<u64, AppendError>>, AppendError> {
-        let (answer, receiver) = oneshot::channel();
-        self.queue.try_send(AppendCommand { command, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => AppendError::Unavailable("the gateway is stopping".to_owned()),
-        })?;
-        Ok(receiver)
+    /// [`AppendError`], which says whether it may have been stored.
+    pub async fn append(self, command: C) -> Result<u64, AppendError> {
+        self.submit(command).await.unwrap_or_else(|_| Err(AppendError::Unknown("the gateway is stopping".to_owned())))
     }
 }
 

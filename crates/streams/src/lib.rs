@@ -17,7 +17,7 @@ mod record;
 mod snapshots;
 mod topology;
 
-pub use appender::{AppendCommand, CommandAppender};
+pub use appender::{AppendCommand, CommandAppender, Place};
 pub use apply::apply;
 pub use broker::{Broker, ConnectError, Link, MIN_SERVER_VERSION};
 pub use encoding::CONTENT_TYPE;

@@ -106,11 +106,16 @@ impl Client {
     /// # Errors
     /// Where there is no answer.
     pub async fn send(&self, request: Value) -> anyhow::Result<Value> {
-        let mut post = self.http.post(format!("http://{}/graphql", self.address)).json(&request);
-        if let Some(token) = &self.token {
-            post = post.bearer_auth(token);
+        Ok(tokio::time::timeout(PATIENCE, self.post().json(&request).send()).await??.json().await?)
+    }
+
+    /// A request without a body yet.
+    pub fn post(&self) -> reqwest::RequestBuilder {
+        let post = self.http.post(format!("http://{}/graphql", self.address));
+        match &self.token {
+            Some(token) => post.bearer_auth(token),
+            None => post,
         }
-        Ok(tokio::time::timeout(PATIENCE, post.send()).await??.json().await?)
     }
 
     /// Opens a websocket and signs in.

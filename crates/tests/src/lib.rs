@@ -6,7 +6,7 @@ pub mod load;
 mod process;
 
 pub use client::{Client, Socket, code, money};
-pub use process::{Dev, Nats, free_port, millrace, nats_server};
+pub use process::{Dev, Nats, free_port, memory_mib, millrace, nats_server};
 
 use std::time::Duration;
 

@@ -77,7 +77,7 @@ pub async fn store_payments(nats: &Nats, holders: &[Holder], count: u64) -> anyh
         let (from, order) = order(holders, number)?;
         let shard = usize::from(order.debtor.shard(SHARDS).0);
         last[shard] = Some((from.client.clone(), order.id));
-        stored.push(logs[shard].submit(PaymentCommand::Initiated(order))?);
+        stored.push(logs[shard].reserve()?.submit(PaymentCommand::Initiated(order)));
         if stored.len() >= WINDOW {
             for answer in stored.drain(..) {
                 answer.await??;

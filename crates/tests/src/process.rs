@@ -68,6 +68,12 @@ impl Nats {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The folder in which it keeps a log.
     #[must_use]
     pub fn stream_folder(&self, log: &str) -> PathBuf {
@@ -223,4 +229,15 @@ impl Dev {
         let run = aio::Command::new(millrace()?).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
         Ok(tokio::time::timeout(PATIENCE, run).await??)
     }
+}
+
+/// What a process has of the memory now, in MiB.
+///
+/// # Errors
+/// Where it has ended.
+pub fn memory_mib(pid: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("a resident set")?;
+    let kib: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
+    Ok(kib / 1024)
 }
