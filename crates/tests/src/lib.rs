@@ -1,6 +1,7 @@
 //! What end-to-end tests share: real processes, a real nats-server, real HTTP and websockets.
 //! It must never stand in for any of them.
 
+pub mod chaos;
 mod client;
 pub mod load;
 mod process;
