@@ -5,6 +5,8 @@
 
 mod accounts;
 mod books;
+#[cfg(test)]
+mod books_tests;
 mod compare;
 mod directory;
 mod end;
@@ -12,6 +14,8 @@ mod ends;
 mod history;
 mod overview;
 mod payments;
+#[cfg(test)]
+mod payments_tests;
 mod report;
 mod run;
 mod shard;
