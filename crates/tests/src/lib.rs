@@ -3,6 +3,7 @@
 
 mod client;
 pub mod load;
+pub mod plant;
 mod process;
 
 pub use client::{Client, Socket, code, money};
