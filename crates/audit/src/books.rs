@@ -62,7 +62,9 @@ impl Books {
     fn activated(&mut self, place: Place<'_>, account: AccountId, currency: Currency, limit: i64, findings: &mut Findings) {
         let facts = self.facts.get(account);
         let agrees = facts.is_some_and(|facts| (facts.currency, facts.overdraft_limit_minor) == (currency, limit));
-        findings.expect(Check::Accounts, place, agrees, || format!("{account} is not opened in {currency} with limit {limit} in the accounts log"));
+        findings.expect(Check::Accounts, place, agrees, || {
+            format!("{account} is not opened in {currency} with limit {limit} in the accounts log")
+        });
         if Shard::of(account, self.shards) != self.shard {
             findings.fail(Check::Accounts, place, format!("{account} lives on another shard"));
         }
@@ -120,7 +122,8 @@ impl Books {
             findings.fail(Check::Versions, place, what);
         }
         if i128::from(before) + i128::from(amount_minor) != i128::from(after) {
-            let what = format!("{payment}: {} had {before}, {amount_minor} is posted, and {after} is what it claims to have", name(account));
+            let what =
+                format!("{payment}: {} had {before}, {amount_minor} is posted, and {after} is what it claims to have", name(account));
             findings.fail(Check::Versions, place, what);
         }
         self.limit(place, transaction, posting, findings);

@@ -75,7 +75,9 @@ impl Compared {
             count += 1;
             match expected(&key) {
                 Some((row, seq)) => {
-                    self.row(Place::of_record(log, seq), row == found, findings, || format!("{table} {key} is {found:?}, the logs say {row:?}"));
+                    self.row(Place::of_record(log, seq), row == found, findings, || {
+                        format!("{table} {key} is {found:?}, the logs say {row:?}")
+                    });
                 }
                 None => self.row(end, false, findings, || format!("{table} {key} is {found:?}, the logs know no such row")),
             }

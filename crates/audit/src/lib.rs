@@ -22,5 +22,7 @@ mod shard;
 mod walk;
 
 pub use ends::AuditError;
-pub use report::{Check, CheckResult, CurrencyTotals, LogTotals, MAX_LISTED, Model, ModelState, PaymentTotals, Report, ShardTotals, Violation};
+pub use report::{
+    Check, CheckResult, CurrencyTotals, LogTotals, MAX_LISTED, Model, ModelState, PaymentTotals, Report, ShardTotals, Violation,
+};
 pub use run::{Audit, ModelFile};

@@ -111,13 +111,16 @@ impl Overview {
         (balance.booked, balance.version, balance.as_of, balance.seq) = (booked, version, as_of, seq);
         let found = match self.entries.next() {
             Some(Ok((key, row))) if key == number => row,
-            Some(Ok((key, _))) => return self.compared.row(place, false, findings, || format!("entry {number} is missing, {key} comes next")),
+            Some(Ok((key, _))) => {
+                return self.compared.row(place, false, findings, || format!("entry {number} is missing, {key} comes next"));
+            }
             Some(Err(error)) => return self.compared.row(place, false, findings, || format!("entry {number} cannot be read: {error}")),
             None => return self.compared.row(place, false, findings, || format!("entry {number} is missing")),
         };
         let is_debtor = transaction.debtor == Debtor::Account(account);
         let counterparty = if is_debtor { Debtor::Account(transaction.creditor) } else { transaction.debtor };
-        let facts = |row: &EntryRow| (row.version, row.payment, row.amount_minor, row.balance_after_minor, row.counterparty, row.at, row.links());
+        let facts =
+            |row: &EntryRow| (row.version, row.payment, row.amount_minor, row.balance_after_minor, row.counterparty, row.at, row.links());
         let expected = (version, transaction.payment, posting.amount_minor, booked, counterparty, as_of, links);
         let holds = facts(&found) == expected && found.reference == transaction.reference;
         self.compared.row(place, holds, findings, || {

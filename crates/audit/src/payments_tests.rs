@@ -56,7 +56,8 @@ fn checked(verdict: Verdict, review: Option<CommandId>) -> Said {
 
 fn booked(shard: u16, leg: Leg) -> Said {
     let order = order();
-    let posting = Posting { account: LedgerAccount::Settlement(order.amount.currency()), amount_minor: 0, balance_after_minor: 0, version: 1 };
+    let posting =
+        Posting { account: LedgerAccount::Settlement(order.amount.currency()), amount_minor: 0, balance_after_minor: 0, version: 1 };
     Said::Ledger(
         shard,
         LedgerEvent::Booked(Transaction {

@@ -7,7 +7,12 @@ use std::{
     time::Instant,
 };
 
-use domain::{Currency, Shard, accounts::{AccountCommand, AccountEvent}, customers::{CustomerCommand, CustomerEvent}, ledger::LedgerAccount};
+use domain::{
+    Currency, Shard,
+    accounts::{AccountCommand, AccountEvent},
+    customers::{CustomerCommand, CustomerEvent},
+    ledger::LedgerAccount,
+};
 use projections::inspect::{InspectError, Inspection};
 use streams::{Broker, Cursor, LogName, Topology};
 use tokio::task::JoinSet;
@@ -63,7 +68,9 @@ impl Audit {
         for ModelFile(path) in files {
             let file = path.display().to_string();
             match Inspection::open(&path) {
-                Ok(inspection) if inspection.name().shard().is_none_or(|shard| shard < shards) => open.push(Compared::new(file, inspection)),
+                Ok(inspection) if inspection.name().shard().is_none_or(|shard| shard < shards) => {
+                    open.push(Compared::new(file, inspection))
+                }
                 Ok(_) => closed.push(Model::not_compared(file, "it is of a shard that the bank does not have".to_owned())),
                 Err(InspectError::Unknown) => {}
                 Err(why) => closed.push(Model::not_compared(file, why.to_string())),
@@ -225,7 +232,9 @@ fn clearing(shards: &mut [ShardAudit], ends: &Ends, findings: &mut Findings) {
             let way = match unfinished.payment.stage {
                 Stage::Outgoing(to) => (shard.shard, to, amount.currency()),
                 Stage::Bounced(at) => (at, shard.shard, amount.currency()),
-                Stage::Accepted | Stage::Validated | Stage::Held | Stage::Passed | Stage::Booked | Stage::Rejected | Stage::Returned => continue,
+                Stage::Accepted | Stage::Validated | Stage::Held | Stage::Passed | Stage::Booked | Stage::Rejected | Stage::Returned => {
+                    continue;
+                }
             };
             *ways.entry(way).or_default() -= i128::from(amount.minor());
         }

@@ -3,7 +3,12 @@
 
 use std::sync::Arc;
 
-use domain::{Shard, fraud::Checked, ledger::LedgerEvent, payments::{PaymentCommand, PaymentEvent}};
+use domain::{
+    Shard,
+    fraud::Checked,
+    ledger::LedgerEvent,
+    payments::{PaymentCommand, PaymentEvent},
+};
 use streams::LogName;
 
 use crate::{

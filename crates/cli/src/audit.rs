@@ -80,7 +80,8 @@ impl Source {
             bail!("no data folder has a store of nats-server: name the server with --nats");
         };
         if borrowed.is_none() {
-            let url = nats::url_of(folder).with_context(|| format!("where the nats-server of {} listens is not known", folder.display()))?;
+            let url =
+                nats::url_of(folder).with_context(|| format!("where the nats-server of {} listens is not known", folder.display()))?;
             return Ok(Self { url, own: None });
         }
         let program = nats::find(program)?;

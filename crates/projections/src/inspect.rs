@@ -9,7 +9,9 @@ use std::{
 };
 
 use domain::{AccountId, CustomerId, PaymentId};
-use redb::{Builder, Database, DatabaseError, Key, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageError, TableDefinition, Value};
+use redb::{
+    Builder, Database, DatabaseError, Key, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageError, TableDefinition, Value,
+};
 use serde::de::DeserializeOwned;
 use streams::LogName;
 use tempfile::NamedTempFile;

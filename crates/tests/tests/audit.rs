@@ -143,7 +143,9 @@ async fn a_bank_passes_while_it_runs_and_when_it_has_stopped() {
     let (code, report) = report(&Dev::output(&arguments).await.expect("it runs"));
     assert_eq!(code, Some(0), "{report:#}");
     assert!(report["models"].as_array().expect("a list").iter().all(|model| model["state"] == "compared" && model["rows"] != 0));
-    let sum = |field: &str| report["shards"].as_array().expect("a list").iter().map(|shard| shard["payments"][field].as_u64()).sum::<Option<u64>>();
+    let sum = |field: &str| {
+        report["shards"].as_array().expect("a list").iter().map(|shard| shard["payments"][field].as_u64()).sum::<Option<u64>>()
+    };
     assert_eq!((sum("under_way"), sum("held")), (Some(0), Some(1)));
     assert!(sum("returned") > Some(0) && sum("rejected") > Some(0));
 }
@@ -166,7 +168,9 @@ async fn plant(nats: &Nats, is_it: fn(&Leg) -> bool, mut change: impl FnMut(&mut
 fn booked(record: &mut Copied, index: usize) -> &mut Transaction {
     match &mut record.events[index] {
         LedgerEvent::Booked(transaction) => transaction,
-        LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } | LedgerEvent::Rejected { .. } => unreachable!("a booking"),
+        LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } | LedgerEvent::Rejected { .. } => {
+            unreachable!("a booking")
+        }
     }
 }
 
