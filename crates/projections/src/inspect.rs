@@ -82,7 +82,7 @@ impl Inspection {
             Some(_) | None => {}
         }
         let mut inspection = Self { name, progress: Progress::default(), file };
-        let mut progress = inspection.rows(fold::PROGRESS, |_| (), |bytes| store::unpack(bytes))?;
+        let mut progress = inspection.rows(fold::PROGRESS, |_| (), unpack)?;
         if let Some(row) = progress.next() {
             inspection.progress = row?.1;
         }
@@ -202,8 +202,8 @@ impl Inspection {
         };
         let mut rows = table.range::<K::SelfType<'_>>(..)?;
         // Pages full of nonsense may be met with a panic, which says that they are.
-        let mut next = move || catch_unwind(AssertUnwindSafe(|| rows.next())).unwrap_or_else(|_| Some(Err(nonsense())));
-        Ok(Box::new(std::iter::from_fn(move || next()).map(move |row| {
+        let next = move || catch_unwind(AssertUnwindSafe(|| rows.next())).unwrap_or_else(|_| Some(Err(nonsense())));
+        Ok(Box::new(std::iter::from_fn(next).map(move |row| {
             let (row_key, row_value) = row?;
             Ok((key(row_key.value()), value(row_value.value())?))
         })))
@@ -234,7 +234,6 @@ fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     store::unpack(bytes)
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "redb's own enum may grow: what is new to us, we cannot read")]
 fn open(path: &Path) -> Result<File, InspectError> {
     match Builder::new().set_cache_size(store::CACHE_BYTES).open_read_only(path) {
         Ok(db) => Ok(File::Clean(db)),

@@ -203,6 +203,8 @@ async fn expect(nats: &Nats, check: &str, log: &str, place: (u64, Option<u64>), 
     assert!(code == Some(1) && names(&report, check, log, place), "{what} at {place:?}: {report:#}");
 }
 
+type Change = fn(&Path);
+
 /// Puts each of the first two rows of a table in the other's place.
 fn swap_rows<K: Key + Copy + for<'a> Value<SelfType<'a> = K> + 'static>(file: &Path, table: TableDefinition<K, &[u8]>) {
     let db = Database::open(file).expect("opens");
@@ -226,7 +228,7 @@ async fn a_changed_row_of_a_read_model_is_named() {
     let (code, report) = audit(&nats.url(), Some(data.path())).await;
     assert_eq!(code, Some(0), "{report:#}");
     assert!(report["models"].as_array().expect("a list").iter().all(|model| model["state"] == "compared"));
-    let plants: [(&str, fn(&Path)); 4] = [
+    let plants: [(&str, Change); 4] = [
         ("overview-0.redb", |file| swap_rows(file, TableDefinition::<[u8; 16], &[u8]>::new("balances"))),
         ("overview-1.redb", |file| swap_rows(file, TableDefinition::<u64, &[u8]>::new("entries"))),
         ("payment-history-0.redb", |file| swap_rows(file, TableDefinition::<u64, &[u8]>::new("payments"))),
