@@ -8,7 +8,7 @@ use domain::{CustomerId, fraud::Limits};
 use crate::nats::NATS_PORT;
 
 /// Where data lies unless `--data` says otherwise.
-const DEFAULT_DATA: &str = ".data";
+pub(crate) const DEFAULT_DATA: &str = ".data";
 
 /// Millrace: a reactive payments backend.
 #[derive(Debug, Parser)]
@@ -33,6 +33,9 @@ pub(crate) enum Command {
     Token(TokenArgs),
     /// Print the records of a log, a line of JSON each.
     Cat(CatArgs),
+    /// Check all logs from their first record, and the read models on disk: exit code 1 where something
+    /// is wrong, 2 where it could not look.
+    Audit(AuditArgs),
     /// Run a program that ends when its parent does.
     #[command(hide = true)]
     Supervised {
@@ -165,4 +168,20 @@ pub(crate) struct CatArgs {
     /// The record to begin with.
     #[arg(long, env = "MILLRACE_FROM", value_name = "SEQ", default_value_t = 1)]
     pub from: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AuditArgs {
+    /// The nats-server to read from [default: the one of the first data folder that has one].
+    #[arg(long, env = "MILLRACE_NATS", value_name = "URL")]
+    pub nats: Option<String>,
+    /// A data folder whose read models are compared; may be given several times [default: .data without --nats].
+    #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", value_delimiter = ',')]
+    pub data: Vec<PathBuf>,
+    /// Print the report as JSON.
+    #[arg(long, env = "MILLRACE_JSON")]
+    pub json: bool,
+    /// The nats-server to run on the store of a stopped data folder [default: the one on PATH].
+    #[arg(long, env = "MILLRACE_NATS_SERVER", value_name = "FILE")]
+    pub nats_server: Option<PathBuf>,
 }

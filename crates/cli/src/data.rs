@@ -30,6 +30,18 @@ impl DataFolder {
         Self::lock(path, None)
     }
 
+    /// Takes a folder that is there, without changing anything in it; none, where a process has it.
+    pub(crate) fn borrow(path: &Path) -> anyhow::Result<Option<Self>> {
+        let path = path.canonicalize().with_context(|| format!("there is no data folder {}: name another with --data", path.display()))?;
+        let lock = File::open(path.join("lock"));
+        let lock = lock.with_context(|| format!("{} is no data folder of millrace: name another with --data", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { path, _lock: lock, _ephemeral: None })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(anyhow!(error)).with_context(|| format!("{} cannot be locked", path.display())),
+        }
+    }
+
     /// Takes a folder that goes when this is dropped.
     pub(crate) fn ephemeral() -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("millrace-").tempdir().context("no temporary folder can be made")?;

@@ -1,6 +1,8 @@
 //! `millrace`, the one binary: wiring that reads as a list. It must never hold a rule of the bank.
 
 mod args;
+mod audit;
+mod audit_table;
 mod cat;
 mod data;
 mod demo;
@@ -28,32 +30,35 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+    let failure = if matches!(args.command, Command::Audit(_)) { audit::COULD_NOT_LOOK.into() } else { ExitCode::FAILURE };
     match run(args.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // One line: what failed, and why.
             let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
             eprintln!("millrace: {}", causes.join(": ").replace('\n', " "));
-            ExitCode::FAILURE
+            failure
         }
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     // It replaces this process, so it comes before any thread is started.
     if let Command::Supervised { program, arguments } = command {
         return Err(nats::become_supervised(&program, &arguments));
     }
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores + EXTRA_THREADS).enable_all().build()?;
+    let mut code = ExitCode::SUCCESS;
     let outcome = match command {
         Command::Dev(args) => runtime.block_on(dev::run(args)),
         Command::Serve(args) => runtime.block_on(serve::run(args)),
         Command::Nats(args) => runtime.block_on(nats::run(args)),
         Command::Token(args) => data::print_token(&args),
         Command::Cat(args) => runtime.block_on(cat::run(args)),
+        Command::Audit(args) => runtime.block_on(audit::run(args)).map(|passed| code = audit::code(passed)),
         Command::Supervised { .. } => Ok(()),
     };
     runtime.shutdown_timeout(stop::LAST_WAIT);
-    outcome
+    outcome.map(|()| code)
 }

@@ -32,6 +32,9 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before it is started again, so that one that cannot start does not spin.
 const RESTART_PAUSE: Duration = Duration::from_millis(250);
+/// In a data folder: the store, and the configuration.
+pub(crate) const STORE: &str = "nats";
+const CONFIG: &str = "nats-server.conf";
 /// Messages up to the size that NATS itself calls sensible; ours stay far below one mebibyte.
 const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 
@@ -45,7 +48,12 @@ pub(crate) struct NatsServer {
 impl NatsServer {
     /// Starts it on `port` of loopback, with its data in `folder`.
     pub(crate) fn start(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Self> {
-        let config = write_config(folder, port)?;
+        Self::start_on(&folder.join(STORE), program, folder, port)
+    }
+
+    /// The same on a store that lies elsewhere than its configuration and log.
+    pub(crate) fn start_on(store: &Path, program: &Path, folder: &Path, port: u16) -> anyhow::Result<Self> {
+        let config = write_config(folder, store, port)?;
         let command = Supervised { program: program.to_owned(), folder: folder.to_owned(), config, log: folder.join("nats-server.log") };
         let (stop, stopped) = mpsc::channel();
         let (started, first) = mpsc::channel();
@@ -194,10 +202,16 @@ pub(crate) fn become_supervised(program: &Path, arguments: &[String]) -> anyhow:
     }
 }
 
-fn write_config(folder: &Path, port: u16) -> anyhow::Result<PathBuf> {
-    let store = folder.join("nats");
-    fs::create_dir_all(&store).with_context(|| format!("{} cannot be made", store.display()))?;
-    let path = folder.join("nats-server.conf");
+/// Where the nats-server of a data folder was told to listen.
+pub(crate) fn url_of(folder: &Path) -> Option<String> {
+    let config = fs::read_to_string(folder.join(CONFIG)).ok()?;
+    let listen = config.lines().find_map(|line| line.strip_prefix("listen: "))?;
+    Some(format!("nats://{}", listen.trim_matches('"')))
+}
+
+fn write_config(folder: &Path, store: &Path, port: u16) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(store).with_context(|| format!("{} cannot be made", store.display()))?;
+    let path = folder.join(CONFIG);
     // An fsync before every acknowledgement: with JetStream's default, a power cut loses what was
     // acknowledged in the last minutes.
     let config = format!(

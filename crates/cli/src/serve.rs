@@ -69,9 +69,14 @@ impl Roles {
     }
 }
 
+/// The declaration that the code is made for.
+pub(crate) fn built_in_topology() -> anyhow::Result<Topology> {
+    Ok(Topology::parse(BUILT_IN_STREAMS, "the built-in streams.yaml")?)
+}
+
 /// Reads the declaration of the logs.
 pub(crate) fn topology(args: &BankArgs) -> anyhow::Result<Arc<Topology>> {
-    let built_in = Topology::parse(BUILT_IN_STREAMS, "the built-in streams.yaml")?;
+    let built_in = built_in_topology()?;
     let here = Path::new(STREAMS_FILE);
     let Some(file) = args.streams.as_deref().or_else(|| here.exists().then_some(here)) else { return Ok(Arc::new(built_in)) };
     let topology = Topology::read(file)?;

@@ -18,11 +18,11 @@ use crate::{
     store::{StoreError, pack, unpack},
 };
 
-const CUSTOMERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("customers");
-const ACCOUNTS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("accounts");
-const IBANS: TableDefinition<&str, [u8; 16]> = TableDefinition::new("ibans");
+pub(crate) const CUSTOMERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("customers");
+pub(crate) const ACCOUNTS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("accounts");
+pub(crate) const IBANS: TableDefinition<&str, [u8; 16]> = TableDefinition::new("ibans");
 /// A customer's accounts, numbered in the order of their opening.
-const HOLDINGS: TableDefinition<([u8; 16], u32), [u8; 16]> = TableDefinition::new("holdings");
+pub(crate) const HOLDINGS: TableDefinition<([u8; 16], u32), [u8; 16]> = TableDefinition::new("holdings");
 
 /// Refusals that are remembered for the gateways that wait for them: more than can wait at once.
 const REFUSALS: usize = 16_384;

@@ -19,7 +19,7 @@ const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(100);
 /// What waits is folded in batches up to this: large enough that rows touched more than once in a
 /// backlog are written once, small enough for some dozens of megabytes of rows in memory.
 const BATCHES: Batches = Batches { records: 2_048, bytes: 8 * 1024 * 1024 };
-const PROGRESS: TableDefinition<&str, &[u8]> = TableDefinition::new("progress");
+pub(crate) const PROGRESS: TableDefinition<&str, &[u8]> = TableDefinition::new("progress");
 
 /// One file, and how far it has come.
 pub(crate) struct Fold {

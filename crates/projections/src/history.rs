@@ -18,12 +18,12 @@ use crate::{
 };
 
 /// Payments in the order of their acceptance, numbered from 1.
-const PAYMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("payments");
-const NUMBERS: TableDefinition<[u8; 16], u64> = TableDefinition::new("numbers");
+pub(crate) const PAYMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("payments");
+pub(crate) const NUMBERS: TableDefinition<[u8; 16], u64> = TableDefinition::new("numbers");
 /// The newest payment of each debtor; the older ones are linked.
-const NEWEST: TableDefinition<[u8; 16], u64> = TableDefinition::new("newest");
+pub(crate) const NEWEST: TableDefinition<[u8; 16], u64> = TableDefinition::new("newest");
 /// Payments that wait for an operator.
-const HELD: TableDefinition<u64, ()> = TableDefinition::new("held");
+pub(crate) const HELD: TableDefinition<u64, ()> = TableDefinition::new("held");
 
 /// The model's fold, and who watches which payment.
 #[derive(Debug)]

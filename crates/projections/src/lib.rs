@@ -5,6 +5,7 @@
 mod directory;
 mod fold;
 mod history;
+pub mod inspect;
 mod model;
 #[cfg(test)]
 mod model_tests;
@@ -20,6 +21,7 @@ pub use directory::{AccountRow, CustomerRow, Directory};
 pub use history::PaymentHistory;
 pub use model::{Progress, Projection, ReadModel};
 pub use overview::{BalanceRow, EntryRow, Overview};
+pub use overview_tables::PendingRow;
 pub use payment_row::{PaymentRow, PaymentStatus};
 pub use position::{Position, PositionError};
 pub use snapshots::{Rows, SnapshotStore};

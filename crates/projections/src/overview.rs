@@ -55,6 +55,23 @@ pub struct EntryRow {
     pub(crate) anchor: u64,
 }
 
+impl BalanceRow {
+    /// The numbers of the account's newest entry, and of its newest whose version is a multiple of
+    /// [`crate::inspect::STRIDE`]; 0 for none.
+    #[must_use]
+    pub const fn links(&self) -> (u64, u64) {
+        (self.last_entry, self.anchor)
+    }
+}
+
+impl EntryRow {
+    /// The same of the account before this entry.
+    #[must_use]
+    pub const fn links(&self) -> (u64, u64) {
+        (self.previous, self.anchor)
+    }
+}
+
 /// The overview's fold, and who watches which account.
 #[derive(Debug, Default)]
 pub struct Overview {

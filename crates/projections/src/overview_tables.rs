@@ -14,17 +14,17 @@ use crate::{
     store::{StoreError, pack, unpack},
 };
 
-const BALANCES: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("balances");
-const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
-const PENDING: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("pending");
+pub(crate) const BALANCES: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("balances");
+pub(crate) const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+pub(crate) const PENDING: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("pending");
 
 /// Every entry also links to the newest of its account whose version is a multiple of this and less
 /// than its own, so an old one is found in (versions / 64) + 64 steps.
-const STRIDE: u64 = 64;
+pub const STRIDE: u64 = 64;
 
 /// A payment that is still on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PendingRow {
+pub struct PendingRow {
     /// From which account.
     pub account: AccountId,
     /// How much, in minor units.

@@ -90,6 +90,12 @@ impl PaymentRow {
         then
     }
 
+    /// The number of the debtor's payment before this one, 0 for none.
+    #[must_use]
+    pub const fn previous(&self) -> u64 {
+        self.previous
+    }
+
     /// Where its last status was said.
     #[must_use]
     pub fn position(&self) -> Position {

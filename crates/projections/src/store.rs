@@ -11,14 +11,14 @@ use std::{
     },
 };
 
-use redb::{Database, DatabaseError, Durability, ReadableDatabase as _, TableDefinition};
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 use streams::Fault;
 
 /// Memory for each file's pages. With the default sixteen shards at most this stays below 3 GiB.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// One row: the version of the code that wrote the file.
-const VERSION: TableDefinition<&str, u32> = TableDefinition::new("version");
+pub(crate) const VERSION: TableDefinition<&str, u32> = TableDefinition::new("version");
 
 /// Why a store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +141,7 @@ fn open_and_check(path: &Path) -> Result<Database, Unopened> {
     Ok(db)
 }
 
-fn written_by(db: &Database) -> Result<Option<u32>, StoreError> {
+pub(crate) fn written_by(db: &impl ReadableDatabase) -> Result<Option<u32>, StoreError> {
     match db.begin_read()?.open_table(VERSION) {
         Ok(table) => Ok(table.get("code")?.map(|version| version.value())),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),

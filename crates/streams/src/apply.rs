@@ -19,6 +19,18 @@ pub async fn apply(broker: &Broker, topology: &Topology) -> Result<(), String> {
     Ok(())
 }
 
+/// For how many shards the streams of a server were made; nothing is changed there.
+///
+/// # Errors
+/// A line that says that a stream is missing, or not one of Millrace.
+pub async fn shards(broker: &Broker, topology: &Topology) -> Result<u16, String> {
+    let (name, _) = topology.all().next().ok_or_else(|| "streams.yaml declares no log".to_owned())?;
+    let stream = broker.jetstream.get_stream(name.as_str()).await;
+    let stream = stream.map_err(|error| format!("there is no log {name} on this nats-server ({error})"))?;
+    let metadata = stream.cached_info().config.metadata.get(SHARDS_METADATA).and_then(|shards| shards.parse().ok());
+    metadata.ok_or_else(|| format!("the stream {name} was not made by Millrace"))
+}
+
 async fn create(jetstream: &jetstream::Context, declared: Config) -> Result<(), String> {
     let name = declared.name.clone();
     // Two processes that start together both create; the server takes the second as the same.

@@ -68,3 +68,16 @@ pub enum Fault {
         bytes: usize,
     },
 }
+
+impl Fault {
+    /// The record at which it shows, 0 where it is not in a log.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        match self {
+            Self::Gap { after, .. } => *after + 1,
+            Self::LostTail { expected, .. } => *expected,
+            Self::Replaced { seq, .. } | Self::BrokenChain { seq, .. } | Self::Unreadable { seq, .. } => *seq,
+            Self::Store { .. } | Self::StepTooLarge { .. } => 0,
+        }
+    }
+}

@@ -174,7 +174,7 @@ fn chain_at(mark: &Mark) -> Option<Chain> {
 }
 
 /// How many records to ask for at once.
-fn pull_records(info: &LogInfo) -> i64 {
+pub(crate) fn pull_records(info: &LogInfo) -> i64 {
     let average = (info.bytes / info.records.max(1)).max(1);
     i64::try_from(PULL_BYTES / average).unwrap_or(i64::MAX).clamp(*PULL_RECORDS.start(), *PULL_RECORDS.end())
 }

@@ -14,11 +14,12 @@ mod host;
 mod inputs;
 mod log;
 mod record;
+mod scan;
 mod snapshots;
 mod topology;
 
 pub use appender::{AppendCommand, CommandAppender, Place};
-pub use apply::apply;
+pub use apply::{apply, shards};
 pub use broker::{Broker, ConnectError, Link, MIN_SERVER_VERSION};
 pub use encoding::CONTENT_TYPE;
 pub use engine::{Checkpoint, Engine, Service, Snapshot, Step};
@@ -29,6 +30,7 @@ pub use host::Host;
 pub use inputs::{Batches, Inputs};
 pub use log::{AppendError, Log, LogInfo};
 pub use record::{Chain, Cursor, Draft, LogName, Mark, Record};
+pub use scan::{Scan, Sighting};
 pub use topology::{LogDeclaration, Topology, TopologyError};
 
 /// The instant now, from the clock of this machine. Domain rules get it passed in.

@@ -8,7 +8,7 @@ use async_nats::jetstream::{
     stream::Stream,
 };
 
-use crate::{Broker, Draft, Fault, Follower, LogName, Mark, Record, topology::subject};
+use crate::{Broker, Draft, Fault, Follower, LogName, Mark, Record, Scan, topology::subject};
 
 /// What a server says when the expected sequence is not the last one; the second on replicated streams.
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10_071, 10_164];
@@ -98,17 +98,23 @@ impl Log {
         Ok(LogInfo { last: info.state.last_sequence, records: info.state.messages, bytes: info.state.bytes, created: micros(info.created) })
     }
 
-    /// One record, by its leader's word.
+    /// One record, by its leader's word, of a stream that was created at `created`.
     ///
     /// # Errors
     /// A sentence where the server does not give it, or the fault in it.
-    pub(crate) async fn read(&self, seq: u64, created: i64) -> Result<Result<Record, Fault>, String> {
+    pub async fn read(&self, seq: u64, created: i64) -> Result<Result<Record, Fault>, String> {
         let message = self.stream().await?.get_raw_message(seq).await.map_err(|error| error.to_string())?;
         Ok(Record::parse(&self.name, seq, created, Some(&message.headers), message.payload))
     }
 
     pub(crate) async fn stream(&self) -> Result<Stream<()>, String> {
         self.broker.jetstream.get_stream_no_info(self.name.as_str()).await.map_err(|error| error.to_string())
+    }
+
+    /// Reads it from its first record up to `end`, whatever is wrong with it.
+    #[must_use]
+    pub fn scan(&self, end: u64) -> Scan {
+        Scan::start(self.clone(), end)
     }
 
     /// Follows it from behind `after` on.

@@ -4,6 +4,7 @@
 pub mod chaos;
 mod client;
 pub mod load;
+pub mod plant;
 mod process;
 
 pub use client::{Client, Socket, code, money};

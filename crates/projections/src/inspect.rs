@@ -1,0 +1,249 @@
+//! Read models on disk as an auditor sees them: their rows, and how far they had come. Nothing is
+//! changed: a file that a crash left unfinished is looked at as a copy. This module must never know
+//! what a row ought to be.
+
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use domain::{AccountId, CustomerId, PaymentId};
+use redb::{
+    Builder, Database, DatabaseError, Key, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, StorageError, TableDefinition, Value,
+};
+use serde::de::DeserializeOwned;
+use streams::LogName;
+use tempfile::NamedTempFile;
+
+use crate::{
+    AccountRow, BalanceRow, CustomerRow, Directory, EntryRow, Overview, PaymentHistory, PaymentRow, PendingRow, Progress, Projection as _,
+    StoreError, directory, fold, history, overview_tables, store,
+};
+
+pub use crate::overview_tables::STRIDE;
+
+/// Why a file is not looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// A process has it open.
+    #[error("it is in use by a running process")]
+    InUse,
+    /// Its rows are laid out as other code has them.
+    #[error("it was written by version {found} of its code, which is now version {ours}")]
+    OtherVersion {
+        /// Of the code that wrote it.
+        found: u32,
+        /// Of this code.
+        ours: u32,
+    },
+    /// It is of no read model that is known here.
+    #[error("it is of no read model that is known")]
+    Unknown,
+    /// It cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It cannot be copied, which is needed after a crash.
+    #[error("it cannot be copied: {0}")]
+    Copy(#[from] std::io::Error),
+}
+
+enum File {
+    Clean(ReadOnlyDatabase),
+    Copy(Database, #[expect(dead_code, reason = "the copy is deleted with it")] NamedTempFile),
+}
+
+/// A read model's file, as it was when this was opened.
+pub struct Inspection {
+    name: LogName,
+    progress: Progress,
+    file: File,
+}
+
+/// A table's rows, in the order of their keys.
+pub type Rows<K, V> = Box<dyn Iterator<Item = Result<(K, V), StoreError>> + Send>;
+
+impl Inspection {
+    /// Opens the file of the model that its name says.
+    ///
+    /// # Errors
+    /// [`InspectError`].
+    pub fn open(path: &Path) -> Result<Self, InspectError> {
+        let name = LogName::new(path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default(), None);
+        let ours = match name.base() {
+            Directory::READER => Directory::VERSION,
+            Overview::READER => Overview::VERSION,
+            PaymentHistory::READER => PaymentHistory::VERSION,
+            _ => return Err(InspectError::Unknown),
+        };
+        let file = open(path)?;
+        match file.version()? {
+            Some(found) if found != ours => return Err(InspectError::OtherVersion { found, ours }),
+            Some(_) | None => {}
+        }
+        let mut inspection = Self { name, progress: Progress::default(), file };
+        let mut progress = inspection.rows(fold::PROGRESS, |_| (), unpack)?;
+        if let Some(row) = progress.next() {
+            inspection.progress = row?.1;
+        }
+        Ok(inspection)
+    }
+
+    /// The model's name, with its shard.
+    #[must_use]
+    pub const fn name(&self) -> &LogName {
+        &self.name
+    }
+
+    /// How far it had come.
+    #[must_use]
+    pub const fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The directory's customers.
+    ///
+    /// # Errors
+    /// [`StoreError`], as with every table.
+    pub fn customers(&self) -> Result<Rows<CustomerId, CustomerRow>, StoreError> {
+        self.rows(directory::CUSTOMERS, CustomerId::from_bytes, unpack)
+    }
+
+    /// The directory's accounts.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn accounts(&self) -> Result<Rows<AccountId, AccountRow>, StoreError> {
+        self.rows(directory::ACCOUNTS, AccountId::from_bytes, unpack)
+    }
+
+    /// Whose IBAN is whose.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn ibans(&self) -> Result<Rows<String, AccountId>, StoreError> {
+        self.rows(directory::IBANS, str::to_owned, |id| Ok(AccountId::from_bytes(id)))
+    }
+
+    /// Customers' accounts by ordinal.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn holdings(&self) -> Result<Rows<(CustomerId, u32), AccountId>, StoreError> {
+        self.rows(directory::HOLDINGS, |(holder, ordinal)| (CustomerId::from_bytes(holder), ordinal), |id| Ok(AccountId::from_bytes(id)))
+    }
+
+    /// The overview's balances.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn balances(&self) -> Result<Rows<AccountId, BalanceRow>, StoreError> {
+        self.rows(overview_tables::BALANCES, AccountId::from_bytes, unpack)
+    }
+
+    /// The overview's entries by number, from 1.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn entries(&self) -> Result<Rows<u64, EntryRow>, StoreError> {
+        self.rows(overview_tables::ENTRIES, |number| number, unpack)
+    }
+
+    /// The overview's payments on their way out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pending(&self) -> Result<Rows<PaymentId, PendingRow>, StoreError> {
+        self.rows(overview_tables::PENDING, PaymentId::from_bytes, unpack)
+    }
+
+    /// The history's payments by number, from 1.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn payments(&self) -> Result<Rows<u64, PaymentRow>, StoreError> {
+        self.rows(history::PAYMENTS, |number| number, unpack)
+    }
+
+    /// The history's numbers of payments.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn numbers(&self) -> Result<Rows<PaymentId, u64>, StoreError> {
+        self.rows(history::NUMBERS, PaymentId::from_bytes, Ok)
+    }
+
+    /// The history's newest payment of each debtor.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn newest(&self) -> Result<Rows<AccountId, u64>, StoreError> {
+        self.rows(history::NEWEST, AccountId::from_bytes, Ok)
+    }
+
+    /// The history's held payments.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn held(&self) -> Result<Rows<u64, ()>, StoreError> {
+        self.rows(history::HELD, |number| number, |()| Ok(()))
+    }
+
+    fn rows<K: Key + Send + 'static, V: Value + Send + 'static, A: Send + 'static, B: Send + 'static>(
+        &self,
+        table: TableDefinition<K, V>,
+        key: impl for<'a> Fn(K::SelfType<'a>) -> A + Send + 'static,
+        value: impl for<'a> Fn(V::SelfType<'a>) -> Result<B, StoreError> + Send + 'static,
+    ) -> Result<Rows<A, B>, StoreError> {
+        let table = match self.file.read()?.open_table(table) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Box::new(std::iter::empty())),
+            Err(error) => return Err(error.into()),
+        };
+        let mut rows = table.range::<K::SelfType<'_>>(..)?;
+        // Pages full of nonsense may be met with a panic, which says that they are.
+        let next = move || catch_unwind(AssertUnwindSafe(|| rows.next())).unwrap_or_else(|_| Some(Err(nonsense())));
+        Ok(Box::new(std::iter::from_fn(next).map(move |row| {
+            let (row_key, row_value) = row?;
+            Ok((key(row_key.value()), value(row_value.value())?))
+        })))
+    }
+}
+
+impl File {
+    fn read(&self) -> Result<ReadTransaction, StoreError> {
+        Ok(match self {
+            Self::Clean(db) => db.begin_read()?,
+            Self::Copy(db, _) => db.begin_read()?,
+        })
+    }
+
+    fn version(&self) -> Result<Option<u32>, StoreError> {
+        match self {
+            Self::Clean(db) => store::written_by(db),
+            Self::Copy(db, _) => store::written_by(db),
+        }
+    }
+}
+
+fn nonsense() -> StorageError {
+    StorageError::Corrupted("its pages make no sense".to_owned())
+}
+
+fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    store::unpack(bytes)
+}
+
+fn open(path: &Path) -> Result<File, InspectError> {
+    match Builder::new().set_cache_size(store::CACHE_BYTES).open_read_only(path) {
+        Ok(db) => Ok(File::Clean(db)),
+        Err(DatabaseError::DatabaseAlreadyOpen) => Err(InspectError::InUse),
+        Err(DatabaseError::RepairAborted) => {
+            let copy = NamedTempFile::new()?;
+            fs::copy(path, copy.path())?;
+            let db = Builder::new().set_cache_size(store::CACHE_BYTES).open(copy.path()).map_err(StoreError::from)?;
+            Ok(File::Copy(db, copy))
+        }
+        Err(error) => Err(StoreError::from(error).into()),
+    }
+}

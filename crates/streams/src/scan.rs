@@ -1,0 +1,125 @@
+//! Reads a log from its first record to an end, for whoever checks it: what is wrong is said, and the
+//! reading goes on behind it. This module must never interpret a record.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{Chain, Fault, Log, Record, follower::pull_records};
+
+/// Records parsed ahead of whoever takes them: enough that reading and checking do not wait for each
+/// other. What a server sends at once is bounded by the pull.
+const READ_AHEAD_RECORDS: usize = 64;
+/// A server that sends nothing for so long although there is more will not do.
+const STALL_WAIT: Duration = Duration::from_secs(20);
+
+/// What stands in a log, in its order.
+#[derive(Debug)]
+pub enum Sighting {
+    /// A record that can be read.
+    Record(Record),
+    /// What is wrong at, or before, the next one.
+    Fault(Fault),
+}
+
+/// A log being read to an end. Dropping it ends that.
+#[derive(Debug)]
+pub struct Scan {
+    sightings: mpsc::Receiver<Result<Sighting, String>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Scan {
+    pub(crate) fn start(log: Log, end: u64) -> Self {
+        let (sender, sightings) = mpsc::channel(READ_AHEAD_RECORDS);
+        let task = async move {
+            if let Err(why) = run(&log, end, &sender).await {
+                // Whoever is gone does not need to know.
+                let _ = sender.send(Err(why)).await;
+            }
+        };
+        Self { sightings, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
+    }
+
+    /// What comes next; nothing behind the end.
+    ///
+    /// # Errors
+    /// A sentence, where the server does not give it.
+    pub async fn next(&mut self) -> Result<Option<Sighting>, String> {
+        self.sightings.recv().await.transpose()
+    }
+}
+
+async fn run(log: &Log, end: u64, sender: &mpsc::Sender<Result<Sighting, String>>) -> Result<(), String> {
+    let info = log.info().await?;
+    let mut place = Place { log, created: info.created, seq: 0, chain: Some(Chain::default()) };
+    if end == 0 {
+        return Ok(());
+    }
+    // Of a log that lacks records the last ones may be among them; then nothing more comes.
+    let lacks_some = info.records < info.last;
+    let mut more = info.records > 0;
+    let config = pull::OrderedConfig {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: 1 },
+        max_batch: pull_records(&info),
+        ..pull::OrderedConfig::default()
+    };
+    let consumer = log.stream().await?.create_consumer(config).await.map_err(|error| error.to_string())?;
+    let mut messages = consumer.messages().await.map_err(|error| error.to_string())?;
+    while place.seq < end && more {
+        let message = tokio::time::timeout(STALL_WAIT, messages.next()).await.map_err(|_| "the server sends nothing more".to_owned())?;
+        let message = message.ok_or_else(|| "the consumer ended".to_owned())?.map_err(|error| error.to_string())?;
+        let about = message.info().map_err(|error| error.to_string())?;
+        let (seq, pending) = (about.stream_sequence, about.pending);
+        more = pending > 0 || !lacks_some;
+        if seq <= place.seq {
+            continue;
+        }
+        if seq > end {
+            break;
+        }
+        for sighting in place.arrive(seq, message.message) {
+            if sender.send(Ok(sighting)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+    if place.seq < end {
+        let gap = Fault::Gap { log: log.name().clone(), after: place.seq, found: end + 1 };
+        let _ = sender.send(Ok(Sighting::Fault(gap))).await;
+    }
+    Ok(())
+}
+
+/// How far the reading has come.
+struct Place<'a> {
+    log: &'a Log,
+    created: i64,
+    seq: u64,
+    /// The hash that the next record must continue, where it is known.
+    chain: Option<Chain>,
+}
+
+impl Place<'_> {
+    /// What a message at `seq` is: a fault or none before it, then itself or what is wrong with it.
+    fn arrive(&mut self, seq: u64, message: async_nats::Message) -> impl Iterator<Item = Sighting> {
+        let name = self.log.name();
+        let gap = (seq != self.seq + 1).then(|| Fault::Gap { log: name.clone(), after: self.seq, found: seq });
+        let before = if gap.is_some() { None } else { self.chain };
+        self.seq = seq;
+        let (broken, sighting) = match Record::parse(name, seq, self.created, message.headers.as_ref(), message.payload) {
+            Ok(record) => {
+                self.chain = Some(record.hash());
+                (before.and_then(|before| record.continues(before).err()), Sighting::Record(record))
+            }
+            Err(fault) => {
+                self.chain = None;
+                (None, Sighting::Fault(fault))
+            }
+        };
+        gap.into_iter().chain(broken).map(Sighting::Fault).chain([sighting])
+    }
+}
