@@ -8,13 +8,16 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{Chain, Fault, Log, Record, follower::pull_records};
+use crate::{Chain, Fault, Log, LogInfo, Record, follower::pull_records};
 
 /// Records parsed ahead of whoever takes them: enough that reading and checking do not wait for each
 /// other. What a server sends at once is bounded by the pull.
 const READ_AHEAD_RECORDS: usize = 64;
-/// A server that sends nothing for so long although there is more will not do.
-const STALL_WAIT: Duration = Duration::from_secs(20);
+/// A consumer that brings nothing for so long although there is more is made again: one was seen that
+/// never woke up on a machine with too much to do.
+const STALL_WAIT: Duration = Duration::from_secs(10);
+/// A server that gives nothing to so many consumers one after the other will not do.
+const ATTEMPTS: u32 = 3;
 
 /// What stands in a log, in its order.
 #[derive(Debug)]
@@ -56,18 +59,37 @@ impl Scan {
 async fn run(log: &Log, end: u64, sender: &mpsc::Sender<Result<Sighting, String>>) -> Result<(), String> {
     let info = log.info().await?;
     let mut place = Place { log, created: info.created, seq: 0, chain: Some(Chain::default()) };
-    if end == 0 {
-        return Ok(());
+    let mut attempts = 0;
+    while place.seq < end {
+        let start = place.seq;
+        match read_on(&mut place, end, &info, sender).await {
+            Ok(()) => break,
+            Err(why) => {
+                attempts = if place.seq > start { 1 } else { attempts + 1 };
+                if attempts >= ATTEMPTS {
+                    return Err(why);
+                }
+            }
+        }
     }
+    if place.seq < end {
+        let gap = Fault::Gap { log: log.name().clone(), after: place.seq, found: end + 1 };
+        let _ = sender.send(Ok(Sighting::Fault(gap))).await;
+    }
+    Ok(())
+}
+
+/// Reads on to the end, or to the last message that there is.
+async fn read_on(place: &mut Place<'_>, end: u64, info: &LogInfo, sender: &mpsc::Sender<Result<Sighting, String>>) -> Result<(), String> {
     // Of a log that lacks records the last ones may be among them; then nothing more comes.
     let lacks_some = info.records < info.last;
     let mut more = info.records > 0;
     let config = pull::OrderedConfig {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: 1 },
-        max_batch: pull_records(&info),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: place.seq + 1 },
+        max_batch: pull_records(info),
         ..pull::OrderedConfig::default()
     };
-    let consumer = log.stream().await?.create_consumer(config).await.map_err(|error| error.to_string())?;
+    let consumer = place.log.stream().await?.create_consumer(config).await.map_err(|error| error.to_string())?;
     let mut messages = consumer.messages().await.map_err(|error| error.to_string())?;
     while place.seq < end && more {
         let message = tokio::time::timeout(STALL_WAIT, messages.next()).await.map_err(|_| "the server sends nothing more".to_owned())?;
@@ -86,10 +108,6 @@ async fn run(log: &Log, end: u64, sender: &mpsc::Sender<Result<Sighting, String>
                 return Ok(());
             }
         }
-    }
-    if place.seq < end {
-        let gap = Fault::Gap { log: log.name().clone(), after: place.seq, found: end + 1 };
-        let _ = sender.send(Ok(Sighting::Fault(gap))).await;
     }
     Ok(())
 }
