@@ -210,10 +210,9 @@ impl<S: Service> Engine<S> {
     }
 
     /// Snapshots the state. Its inputs stand where they were taken, which for a read model that is
-    /// still catching up is behind what the last record rests on.
+    /// still catching up is behind the cursor: what the last record rests on stays the least to decide by.
     async fn snapshot(&mut self, at: &Checkpoint, inputs: &Inputs) -> Result<(), Fault> {
-        let mut checkpoint = Checkpoint { inputs: inputs.marks(), ..at.clone() };
-        self.inputs.iter().for_each(|log| checkpoint.cursor.set(log, inputs.taken().get(log)));
+        let checkpoint = Checkpoint { inputs: inputs.marks(), ..at.clone() };
         self.snapshots.take(&mut self.service, &checkpoint).await
     }
 

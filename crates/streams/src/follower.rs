@@ -22,6 +22,9 @@ const PULL_BYTES: u64 = 512 * 1024;
 const PULL_RECORDS: RangeInclusive<i64> = 4..=512;
 /// Pause before a consumer is made again that could not be made or was lost.
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
+/// A consumer that has missed a heartbeat wakes nobody until it is asked again, and only then notices
+/// that its request is lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// A log is said to be out of reach once per this many failed attempts.
 const COMPLAIN_EVERY: u32 = 100;
 
@@ -142,6 +145,7 @@ async fn try_read_on(
             // A server that was restarted has forgotten its consumers: make a new one at once.
             _ = link.wait_for(|link| link.generation != generation) => return Err("reconnected".to_owned().into()),
             () = sender.closed() => return Err(Interrupted::Dropped),
+            () = tokio::time::sleep(LOOK_AGAIN) => continue,
         };
         let message = message.ok_or_else(|| "the consumer ended".to_owned())?.map_err(|error| error.to_string())?;
         let seq = message.info().map_err(|error| error.to_string())?.stream_sequence;

@@ -79,11 +79,6 @@ impl Cursor {
         }
     }
 
-    /// Puts `log` at `seq`, wherever it was.
-    pub(crate) fn set(&mut self, log: &LogName, seq: u64) {
-        self.0.insert(log.clone(), seq);
-    }
-
     /// Moves on to wherever `other` is further.
     pub fn merge(&mut self, other: &Self) {
         other.0.iter().for_each(|(log, seq)| self.advance(log, *seq));
