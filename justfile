@@ -31,3 +31,19 @@ fmt:
 measure:
     cargo build --release --bin millrace --bin measure
     "${CARGO_TARGET_DIR:-target}/release/measure"
+
+# Break a bank of real processes by a seeded schedule, and hold what clients were told against the logs: --seed N --minutes N.
+[no-exit-message]
+chaos *ARGS:
+    cargo build --release --bin millrace --bin chaos
+    @"${CARGO_TARGET_DIR:-target}/release/chaos" {{ ARGS }}
+
+# Measure how fast a bank comes back: after a stop, after kill -9, with every read model deleted; PAYMENTS is 2000000.
+recovery PAYMENTS="2000000":
+    cargo build --release --bin millrace --bin recovery
+    "${CARGO_TARGET_DIR:-target}/release/recovery" {{ PAYMENTS }}
+
+# Measure ten times more than can be taken, for a minute.
+overload:
+    cargo build --release --bin millrace --bin overload
+    "${CARGO_TARGET_DIR:-target}/release/overload"

@@ -80,6 +80,14 @@ impl Nats {
         self.folder.path().join("store/jetstream/$G/streams").join(log)
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_raw(i32::try_from(self.pid())?).context("a process id")?, signal)?)
+    }
+
     /// Ends it with SIGKILL.
     ///
     /// # Errors

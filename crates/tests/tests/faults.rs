@@ -5,7 +5,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
-use tests::{Client, Dev, Nats, money};
+use rustix::process::Signal;
+use tests::{Client, Dev, Nats, load::operator, money};
 
 /// What each of the payers starts with, in cents.
 const START_MINOR: i64 = 1_000_000;
@@ -90,7 +91,7 @@ async fn check(payers: &[Payer], address: &str, accepted: &[BTreeMap<usize, Stri
 async fn killed_in_the_middle_of_a_thousand_payments() {
     let data = tempfile::tempdir().expect("a folder");
     let dev = Dev::start(data.path(), &["--no-demo", "--jwt-secret", "test"]).await.expect("up");
-    let operator = operator(&dev.address).await;
+    let operator = operator(&dev.address).await.expect("a token");
     let payers = payers(&dev.address, &operator).await;
     let address = std::sync::Mutex::new(dev.address.clone());
     let current = || address.lock().expect("not poisoned").clone();
@@ -133,7 +134,7 @@ async fn two_processes_with_the_same_roles_and_shards_book_everything_once() {
     let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let first = Dev::serve(&nats, one.path(), &[]).await.expect("up");
     let second = Dev::serve(&nats, two.path(), &[]).await.expect("up");
-    let operator = operator(&first.address).await;
+    let operator = operator(&first.address).await.expect("a token");
     let payers = payers(&first.address, &operator).await;
     let addresses = [first.address.as_str(), second.address.as_str()];
     let reversed = [addresses[1], addresses[0]];
@@ -155,7 +156,7 @@ async fn a_broker_that_is_away_refuses_clearly_and_loses_nothing() {
     let mut nats = Nats::start().expect("a nats-server");
     let data = tempfile::tempdir().expect("a folder");
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let operator = operator(&serve.address).await;
+    let operator = operator(&serve.address).await.expect("a token");
     let payers = payers(&serve.address, &operator).await;
     let gateway = [serve.address.as_str()];
     let before = join_all((0..PAYERS).map(|payer| pay_all(&payers, &gateway, payer, 0..25))).await;
@@ -177,10 +178,20 @@ async fn a_broker_that_is_away_refuses_clearly_and_loses_nothing() {
     check(&payers, &serve.address, &all).await;
 }
 
-/// An operator of a gateway whose secret is `test`.
-async fn operator(address: &str) -> Client {
-    let token = Dev::output(&["token", "--role", "operator", "--jwt-secret", "test"]).await.expect("a token");
-    Client::new(address, Some(String::from_utf8(token.stdout).expect("text").trim()))
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_silent_broker_leaves_open_is_known_once_it_is_asked_again() {
+    let nats = Nats::start().expect("a nats-server");
+    let data = tempfile::tempdir().expect("a folder");
+    let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
+    let operator = operator(&serve.address).await.expect("a token");
+    let payers = payers(&serve.address, &operator).await;
+    nats.signal(Signal::STOP).expect("stopped");
+    let unknown = pay(&payers, &serve.address, 0, 1).await.expect_err("no answer from the log").to_string();
+    assert!(unknown.contains("UNAVAILABLE") && unknown.contains("may have been stored") && unknown.contains("retryAfterMs"), "{unknown}");
+    nats.signal(Signal::CONT).expect("goes on");
+    let gateway = [serve.address.as_str()];
+    let accepted = join_all((0..PAYERS).map(|payer| pay_all(&payers, &gateway, payer, 1..3))).await;
+    check(&payers, &serve.address, &accepted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +199,7 @@ async fn the_largest_payments_fit_into_a_server_with_default_limits() {
     let nats = Nats::start().expect("a nats-server");
     let data = tempfile::tempdir().expect("a folder");
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let operator = operator(&serve.address).await;
+    let operator = operator(&serve.address).await.expect("a token");
     let payers = payers(&serve.address, &operator).await;
     let reference = "𝄞".repeat(140);
     let bulk = |payer: usize| {
@@ -215,7 +226,7 @@ async fn after_a_kill_nothing_older_is_read_than_was_told() {
     let data = tempfile::tempdir().expect("a folder");
     let arguments = ["--no-demo", "--jwt-secret", "test"];
     let dev = Dev::start(data.path(), &arguments).await.expect("up");
-    let operator = operator(&dev.address).await;
+    let operator = operator(&dev.address).await.expect("a token");
     let payers = payers(&dev.address, &operator).await;
     let accepted = pay_all(&payers, &[&dev.address], 0, 0..300).await;
     for id in accepted.values() {

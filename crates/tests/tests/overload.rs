@@ -2,9 +2,9 @@
 
 use futures_util::future::join_all;
 use reqwest::header::RETRY_AFTER;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::{Client, Dev, Nats, eventually};
+use tests::{Dev, Nats, eventually, load::holders};
 
 /// With the longest references, together more than the bodies that a gateway lets in at once.
 const BULKS: usize = 30;
@@ -31,19 +31,13 @@ async fn what_is_too_much_is_refused_at_once_and_nothing_of_it_is_stored() {
     let nats = Nats::start().expect("a nats-server");
     let data = tempfile::tempdir().expect("a folder");
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let token = Dev::output(&["token", "--role", "operator", "--jwt-secret", "test"]).await.expect("a token");
-    let operator = Client::new(&serve.address, Some(String::from_utf8(token.stdout).expect("text").trim()));
-    let lisa = Client::new(&serve.address, None).register("Lisa").await.expect("registered");
-    let david = Client::new(&serve.address, None).register("David").await.expect("registered");
-    let (account, _) = lisa.open_account("EUR").await.expect("opened");
-    let (_, iban) = david.open_account("EUR").await.expect("opened");
-    operator.deposit(&account, "1000.00", "EUR").await.expect("deposited");
+    let holders = holders(&serve.address, 2).await.expect("two with an account");
+    let (lisa, account, iban) = (&holders[0].client, holders[0].account.to_string(), &holders[1].iban);
 
     // Nothing can be appended, so what is let in stays under way.
-    let pid = Pid::from_raw(i32::try_from(nats.pid()).expect("a pid")).expect("a pid");
-    kill_process(pid, Signal::STOP).expect("stopped");
+    nats.signal(Signal::STOP).expect("stopped");
     let send = |number: usize| {
-        let post = lisa.post().json(&bulk(&account, &iban, number));
+        let post = lisa.post().json(&bulk(&account, iban, number));
         tokio::spawn(async move {
             let response = post.send().await.expect("an answer");
             let (status, retry_after) = (response.status(), response.headers().get(RETRY_AFTER).cloned());
@@ -56,7 +50,7 @@ async fn what_is_too_much_is_refused_at_once_and_nothing_of_it_is_stored() {
     })
     .await
     .expect("refused");
-    kill_process(pid, Signal::CONT).expect("goes on");
+    nats.signal(Signal::CONT).expect("goes on");
 
     let answers: Vec<_> = join_all(sent).await.into_iter().map(|answer| answer.expect("no panic")).collect();
     let refused: Vec<_> = answers.iter().filter(|(_, status, ..)| *status == 503).collect();
@@ -70,11 +64,11 @@ async fn what_is_too_much_is_refused_at_once_and_nothing_of_it_is_stored() {
 
     // Whoever was refused, or does not know, comes again with the same keys: every payment is made once.
     for number in 0..BULKS {
-        let again = || async { Ok(Some(lisa.send(bulk(&account, &iban, number)).await?).filter(is_accepted)) };
+        let again = || async { Ok(Some(lisa.send(bulk(&account, iban, number)).await?).filter(is_accepted)) };
         eventually("a bulk is accepted", again).await.expect("accepted");
     }
     let query = format!("{{ account(id: \"{account}\") {{ balance {{ booked {{ amount }} version }} }} }}");
-    let all = json!({ "booked": { "amount": "925.00" }, "version": BULKS * BULK + 1 });
+    let all = json!({ "booked": { "amount": "99925.00" }, "version": BULKS * BULK + 1 });
     let is_booked = || async { Ok((lisa.execute(&query).await?["account"]["balance"] == all).then_some(())) };
     eventually("every payment is booked, and once", is_booked).await.expect("booked");
 }

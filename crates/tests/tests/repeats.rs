@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{AccountId, Currency, CustomerId, Debtor, Iban, Initiator, Money, PaymentId, PaymentOrder, payments::PaymentCommand};
 use streams::{Broker, CommandAppender, Cursor, LogName};
-use tests::{Client, Dev, Nats, eventually};
+use tests::{Client, Dev, Nats, eventually, load::operator};
 use tokio_util::sync::CancellationToken;
 
 const SHARDS: u16 = 2;
@@ -14,8 +14,7 @@ async fn an_order_that_stands_in_the_log_three_times_is_one_payment() {
     let nats = Nats::start().expect("a nats-server");
     let data = tempfile::tempdir().expect("a folder");
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let token = Dev::output(&["token", "--role", "operator", "--jwt-secret", "test"]).await.expect("a token");
-    let operator = Client::new(&serve.address, Some(String::from_utf8(token.stdout).expect("text").trim()));
+    let operator = operator(&serve.address).await.expect("a token");
     let lisa = Client::new(&serve.address, None).register("Lisa").await.expect("registered");
     let david = Client::new(&serve.address, None).register("David").await.expect("registered");
     let (account, _) = lisa.open_account("EUR").await.expect("opened");

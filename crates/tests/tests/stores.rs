@@ -7,7 +7,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use domain::{AccountId, Shard};
 use streams::{Broker, Checkpoint, CommandAppender, Cursor, Engine, Fault, Host, LogName, Record, Service, Snapshot, Step, Topology};
-use tests::{Client, Dev, Nats};
+use tests::{Client, Dev, Nats, load::operator};
 use tokio_util::sync::CancellationToken;
 
 const SHARDS: u16 = 2;
@@ -70,11 +70,6 @@ async fn holder(shard: u16, name: &str, address: &str) -> (Client, String, Strin
     unreachable!("one of the customers lives on each shard")
 }
 
-async fn operator(address: &str) -> Client {
-    let token = Dev::output(&["token", "--role", "operator", "--jwt-secret", "test"]).await.expect("a token");
-    Client::new(address, Some(String::from_utf8(token.stdout).expect("text").trim()))
-}
-
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder") {
@@ -98,7 +93,7 @@ async fn a_log_that_lost_its_tail_halts_its_shard_and_no_other() {
     let mut nats = Nats::start().expect("a nats-server");
     let (data, before) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let operator = operator(&serve.address).await;
+    let operator = operator(&serve.address).await.expect("a token");
     let zero = Pair::on(0, &serve.address, &operator).await;
     let one = Pair::on(1, &serve.address, &operator).await;
     zero.book(&serve.address, 3).await;
@@ -142,7 +137,7 @@ async fn read_models_that_are_deleted_or_damaged_come_back_equal() {
     let nats = Nats::start().expect("a nats-server");
     let data = tempfile::tempdir().expect("a folder");
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let operator = operator(&serve.address).await;
+    let operator = operator(&serve.address).await.expect("a token");
     let pairs = [Pair::on(0, &serve.address, &operator).await, Pair::on(1, &serve.address, &operator).await];
     for pair in &pairs {
         pair.book(&serve.address, 20).await;
