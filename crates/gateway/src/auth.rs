@@ -25,6 +25,15 @@ pub enum Caller {
     Operator,
 }
 
+/// Who signed in, and until when that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedIn {
+    /// Who it is.
+    pub caller: Caller,
+    /// When the token expires; none, for whoever came without one.
+    pub until: Option<SystemTime>,
+}
+
 /// A token that is not taken. It does not say why: whoever holds a good one need not know, and
 /// others should not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -94,23 +103,24 @@ impl Keys {
     ///
     /// # Errors
     /// [`AuthError`], where it is not one of these keys', or not good now.
-    pub fn verify(&self, token: &str) -> Result<Caller, AuthError> {
+    pub fn verify(&self, token: &str) -> Result<SignedIn, AuthError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(AuthError);
         }
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|_| AuthError)?.claims;
-        match claims.role {
-            RoleClaim::Customer => claims.sub.parse().map(Caller::Customer).map_err(|_| AuthError),
-            RoleClaim::Operator => Ok(Caller::Operator),
-        }
+        let caller = match claims.role {
+            RoleClaim::Customer => claims.sub.parse().map(Caller::Customer).map_err(|_| AuthError)?,
+            RoleClaim::Operator => Caller::Operator,
+        };
+        Ok(SignedIn { caller, until: UNIX_EPOCH.checked_add(Duration::from_secs(claims.exp)) })
     }
 
     /// Who the value of an `Authorization` header (RFC 6750) speaks for; nobody, where there is none.
     ///
     /// # Errors
     /// [`AuthError`], where there is a value that is not a good bearer token.
-    pub fn caller(&self, authorization: Option<&str>) -> Result<Caller, AuthError> {
-        let Some(value) = authorization else { return Ok(Caller::Anonymous) };
+    pub async fn sign_in(&self, authorization: Option<&str>) -> Result<SignedIn, AuthError> {
+        let Some(value) = authorization else { return Ok(SignedIn { caller: Caller::Anonymous, until: None }) };
         match value.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => self.verify(token.trim()),
             Some(_) | None => Err(AuthError),
@@ -122,19 +132,21 @@ impl Keys {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_token_speaks_for_whom_it_was_minted_and_only_with_the_same_secret() {
+    #[tokio::test]
+    async fn a_token_speaks_for_whom_it_was_minted_and_only_with_the_same_secret() {
         let keys = Keys::from_secret(b"one");
         let customer = Caller::Customer(CustomerId::from_bytes([7; 16]));
         for caller in [customer, Caller::Operator] {
             let token = keys.mint(caller).expect("signs");
-            assert_eq!(keys.caller(Some(&format!("Bearer {token}"))), Ok(caller));
+            let signed_in = keys.sign_in(Some(&format!("Bearer {token}"))).await.expect("a good token");
+            assert_eq!(signed_in.caller, caller);
+            assert!(signed_in.until.expect("it expires") > SystemTime::now());
             assert_eq!(Keys::from_secret(b"two").verify(&token), Err(AuthError));
             assert_eq!(keys.verify(&format!("{token}x")), Err(AuthError));
         }
-        assert_eq!(keys.caller(None), Ok(Caller::Anonymous));
+        assert_eq!(keys.sign_in(None).await, Ok(SignedIn { caller: Caller::Anonymous, until: None }));
         for wrong in ["", "Bearer", "Bearer ", "Basic abc", "Bearer a.b.c"] {
-            assert_eq!(keys.caller(Some(wrong)), Err(AuthError), "{wrong:?}");
+            assert_eq!(keys.sign_in(Some(wrong)).await, Err(AuthError), "{wrong:?}");
         }
     }
 

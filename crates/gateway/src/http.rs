@@ -87,7 +87,7 @@ async fn graphql(State(gateway): State<Gateway>, headers: HeaderMap, body: Resul
         let message = "The body is not one GraphQL request in JSON, like {\"query\": \"{ viewer { name } }\"}.";
         return (StatusCode::BAD_REQUEST, refusal(message, "BAD_REQUEST")).into_response();
     };
-    match caller(&gateway.keys, &headers) {
+    match caller(&gateway.keys, &headers).await {
         Ok(caller) => GraphQLResponse::from(gateway.schema.execute(request.data(caller)).await).into_response(),
         Err(error) => unauthenticated(error),
     }
@@ -108,7 +108,7 @@ async fn websocket(
         let message = "Send queries as POST with JSON, or open a websocket with the subprotocol graphql-transport-ws.";
         return (StatusCode::METHOD_NOT_ALLOWED, [("allow", "POST")], refusal(message, "BAD_REQUEST")).into_response();
     };
-    let from_headers = match caller(&gateway.keys, &headers) {
+    let from_headers = match caller(&gateway.keys, &headers).await {
         Ok(caller) => caller,
         Err(error) => return unauthenticated(error),
     };
@@ -121,18 +121,18 @@ async fn websocket(
         .on_upgrade(move |socket| {
             GraphQLWebSocket::new(socket, gateway.schema, protocol)
                 .keepalive_timeout(KEEP_ALIVE)
-                .on_connection_init(move |payload| async move { sign_in(&keys, from_headers, &payload) })
+                .on_connection_init(move |payload| async move { sign_in(&keys, from_headers, &payload).await })
                 .serve()
         })
 }
 
 /// The token of a websocket comes in `connection_init`, under the name of the header or as `token`.
-fn sign_in(keys: &Keys, from_headers: Caller, payload: &serde_json::Value) -> async_graphql::Result<Data> {
+async fn sign_in(keys: &Keys, from_headers: Caller, payload: &serde_json::Value) -> async_graphql::Result<Data> {
     let given = |name: &str| payload.get(name).and_then(serde_json::Value::as_str);
     let authorization = given("authorization").or_else(|| given("Authorization")).map(str::to_owned);
     let authorization = authorization.or_else(|| given("token").map(|token| format!("Bearer {token}")));
     let caller = match authorization {
-        Some(value) => keys.caller(Some(&value)).map_err(|error| async_graphql::Error::new(error.to_string()))?,
+        Some(value) => keys.sign_in(Some(&value)).await.map_err(|error| async_graphql::Error::new(error.to_string()))?.caller,
         None => from_headers,
     };
     let mut data = Data::default();
@@ -140,9 +140,9 @@ fn sign_in(keys: &Keys, from_headers: Caller, payload: &serde_json::Value) -> as
     Ok(data)
 }
 
-fn caller(keys: &Keys, headers: &HeaderMap) -> Result<Caller, AuthError> {
+async fn caller(keys: &Keys, headers: &HeaderMap) -> Result<Caller, AuthError> {
     let value = headers.get(AUTHORIZATION).map(|value| value.to_str().map_err(|_| AuthError)).transpose()?;
-    keys.caller(value)
+    Ok(keys.sign_in(value).await?.caller)
 }
 
 fn unauthenticated(error: AuthError) -> Response {

@@ -25,7 +25,7 @@ mod subscription;
 mod system;
 mod transaction;
 
-pub use auth::{AuthError, Caller, Keys};
+pub use auth::{AuthError, Caller, Keys, SignedIn};
 pub use bank::{Bank, ReadError};
 pub use http::{serve, serve_health};
 pub use models::Models;

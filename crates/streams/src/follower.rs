@@ -1,30 +1,20 @@
 //! Follows a log over reconnects, record by record, without gap or repeat. This module must never
 //! interpret a record.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{Chain, Fault, Log, LogInfo, Mark, Record};
+use crate::{Chain, Fault, Log, LogInfo, Mark, Record, pull};
 
 /// Read ahead of whoever takes it: enough to make large batches of a backlog, and little for the
 /// hundreds of followers that a process with many shards has.
 const READ_AHEAD_RECORDS: usize = 1_024;
 const READ_AHEAD_BYTES: usize = 512 * 1024;
-/// As many records are asked for at once as have this size on average; when half of them are taken
-/// the next are asked for. For all that one reader follows this stays far below the 64 MiB at which a
-/// server cuts a connection.
-const PULL_BYTES: u64 = 512 * 1024;
-/// Fewest and most records asked for at once.
-const PULL_RECORDS: RangeInclusive<i64> = 4..=512;
 /// Pause before a consumer is made again that could not be made or was lost.
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
-/// A consumer that has missed a heartbeat wakes nobody until it is asked again, and only then notices
-/// that its request is lost.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// A log is said to be out of reach once per this many failed attempts.
 const COMPLAIN_EVERY: u32 = 100;
 
@@ -127,25 +117,16 @@ async fn try_read_on(
 ) -> Result<std::convert::Infallible, Interrupted> {
     let mut link = log.broker.link();
     let generation = link.borrow_and_update().generation;
-    let info = recognise(log, after).await?;
-    let created = info.created;
-    // Pulled, not pushed: what a server pushes waits in this process without bound, and where that is
-    // more than some megabytes the server cuts the connection.
-    let config = pull::OrderedConfig {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after.seq + 1 },
-        max_batch: pull_records(&info),
-        ..pull::OrderedConfig::default()
-    };
-    let consumer = log.stream().await?.create_consumer(config).await.map_err(|error| error.to_string())?;
+    let created = recognise(log, after).await?.created;
     let room = Arc::new(Semaphore::new(READ_AHEAD_BYTES));
-    let mut messages = consumer.messages().await.map_err(|error| error.to_string())?;
+    let mut messages = pull::messages(log, after.seq + 1).await?;
+    let mut is_first = true;
     loop {
         let message = tokio::select! {
             message = messages.next() => message,
             // A server that was restarted has forgotten its consumers: make a new one at once.
             _ = link.wait_for(|link| link.generation != generation) => return Err("reconnected".to_owned().into()),
             () = sender.closed() => return Err(Interrupted::Dropped),
-            () = tokio::time::sleep(LOOK_AGAIN) => continue,
         };
         let message = message.ok_or_else(|| "the consumer ended".to_owned())?.map_err(|error| error.to_string())?;
         let seq = message.info().map_err(|error| error.to_string())?.stream_sequence;
@@ -153,8 +134,11 @@ async fn try_read_on(
             continue;
         }
         if seq != after.seq + 1 {
-            return Err(Fault::Gap { log: log.name().clone(), after: after.seq, found: seq }.into());
+            // What got lost on the way comes when it is asked for again; what the log lacks does not.
+            let gap = Fault::Gap { log: log.name().clone(), after: after.seq, found: seq };
+            return Err(if is_first { gap.into() } else { gap.to_string().into() });
         }
+        is_first = false;
         let message = message.message;
         let record = Record::parse(log.name(), seq, created, message.headers.as_ref(), message.payload)?;
         if let Some(chain) = chain_at(after) {
@@ -175,12 +159,6 @@ async fn send_ahead(record: Record, room: &Arc<Semaphore>, sender: &mpsc::Sender
 /// The hash that the next record must continue, where it is known.
 fn chain_at(mark: &Mark) -> Option<Chain> {
     if mark.seq == 0 { Some(Chain::default()) } else { mark.chain }
-}
-
-/// How many records to ask for at once.
-pub(crate) fn pull_records(info: &LogInfo) -> i64 {
-    let average = (info.bytes / info.records.max(1)).max(1);
-    i64::try_from(PULL_BYTES / average).unwrap_or(i64::MAX).clamp(*PULL_RECORDS.start(), *PULL_RECORDS.end())
 }
 
 /// Makes sure that the log is the one that was read up to `after`; says how it stands.

@@ -13,6 +13,7 @@ mod health;
 mod host;
 mod inputs;
 mod log;
+mod pull;
 mod record;
 mod scan;
 mod snapshots;

@@ -107,6 +107,11 @@ impl Log {
         Ok(Record::parse(&self.name, seq, created, Some(&message.headers), message.payload))
     }
 
+    /// Bytes of the largest message that the server takes.
+    pub(crate) fn largest_message(&self) -> usize {
+        self.broker.jetstream.client().server_info().max_payload
+    }
+
     pub(crate) async fn stream(&self) -> Result<Stream<()>, String> {
         self.broker.jetstream.get_stream_no_info(self.name.as_str()).await.map_err(|error| error.to_string())
     }

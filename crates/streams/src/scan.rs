@@ -3,18 +3,16 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{Chain, Fault, Log, LogInfo, Record, follower::pull_records};
+use crate::{Chain, Fault, Log, LogInfo, Record, pull};
 
 /// Records parsed ahead of whoever takes them: enough that reading and checking do not wait for each
 /// other. What a server sends at once is bounded by the pull.
 const READ_AHEAD_RECORDS: usize = 64;
-/// A consumer that brings nothing for so long although there is more is made again: one was seen that
-/// never woke up on a machine with too much to do.
+/// A consumer that brings nothing for so long although there is more is made again.
 const STALL_WAIT: Duration = Duration::from_secs(10);
 /// A server that gives nothing to so many consumers one after the other will not do.
 const ATTEMPTS: u32 = 3;
@@ -84,13 +82,8 @@ async fn read_on(place: &mut Place<'_>, end: u64, info: &LogInfo, sender: &mpsc:
     // Of a log that lacks records the last ones may be among them; then nothing more comes.
     let lacks_some = info.records < info.last;
     let mut more = info.records > 0;
-    let config = pull::OrderedConfig {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: place.seq + 1 },
-        max_batch: pull_records(info),
-        ..pull::OrderedConfig::default()
-    };
-    let consumer = place.log.stream().await?.create_consumer(config).await.map_err(|error| error.to_string())?;
-    let mut messages = consumer.messages().await.map_err(|error| error.to_string())?;
+    let mut messages = pull::messages(place.log, place.seq + 1).await?;
+    let mut is_first = true;
     while place.seq < end && more {
         let message = tokio::time::timeout(STALL_WAIT, messages.next()).await.map_err(|_| "the server sends nothing more".to_owned())?;
         let message = message.ok_or_else(|| "the consumer ended".to_owned())?.map_err(|error| error.to_string())?;
@@ -103,6 +96,11 @@ async fn read_on(place: &mut Place<'_>, end: u64, info: &LogInfo, sender: &mpsc:
         if seq > end {
             break;
         }
+        // What got lost on the way comes when it is asked for again; what the log lacks does not.
+        if seq != place.seq + 1 && !is_first {
+            return Err(format!("the server left out what is behind {}", place.seq));
+        }
+        is_first = false;
         for sighting in place.arrive(seq, message.message) {
             if sender.send(Ok(sighting)).await.is_err() {
                 return Ok(());

@@ -4,6 +4,10 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The exit code of what was stopped by a signal.
+const STOPPED: u8 = 130;
 
 /// Breaks a bank of real processes by a seeded schedule and compares what clients were told.
 #[derive(Debug, Parser)]
@@ -23,7 +27,13 @@ async fn main() -> anyhow::Result<ExitCode> {
     let seed = args.seed.unwrap_or_else(|| u64::from(std::process::id()));
     let folder = tempfile::Builder::new().prefix("millrace-chaos-").tempdir()?;
     println!("Seed {seed}, {} minutes, in {}", args.minutes, folder.path().display());
-    let outcome = tests::chaos::run(folder.path(), seed, Duration::from_secs(args.minutes * 60)).await;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let outcome = tokio::select! {
+        outcome = tests::chaos::run(folder.path(), seed, Duration::from_secs(args.minutes * 60)) => outcome,
+        // What runs and what is mounted goes with the dropped campaign.
+        _ = tokio::signal::ctrl_c() => return stopped(),
+        _ = terminate.recv() => return stopped(),
+    };
     let is_good = outcome.as_ref().is_ok_and(|report| report.contradictions.is_empty());
     if let Ok(report) = &outcome {
         println!("\n{report}");
@@ -33,4 +43,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         println!("Again with: just chaos --seed {seed} --minutes {}; logs are in {}", args.minutes, folder.display());
     }
     outcome.map(|_| if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what it is for")]
+fn stopped() -> anyhow::Result<ExitCode> {
+    println!("Stopped before the end; nothing was found out.");
+    Ok(ExitCode::from(STOPPED))
 }
