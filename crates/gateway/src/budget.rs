@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::{Request, State},
     http::{
-        StatusCode,
+        Method, StatusCode,
         header::{self, CONTENT_LENGTH},
     },
     middleware::Next,
@@ -16,7 +16,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{errors::RETRY_AFTER, http::MAX_BODY_BYTES};
+use crate::errors::RETRY_AFTER;
 
 /// What requests under way take of the memory, in KiB: 256 MiB in all.
 const MEMORY_KIB: u32 = 256 * 1024;
@@ -35,15 +35,16 @@ const SMALL_KIB: u32 = 16;
 pub(crate) struct Budget {
     memory: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { memory: Arc::new(Semaphore::new(MEMORY_KIB as usize)), bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)) }
-    }
+    most_bytes: usize,
 }
 
 impl Budget {
+    /// A budget for bodies of `most_bytes` at most.
+    pub(crate) fn new(most_bytes: usize) -> Self {
+        let semaphore = |kib: u32| Arc::new(Semaphore::new(kib as usize));
+        Self { memory: semaphore(MEMORY_KIB), bodies: semaphore(BODIES_KIB), most_bytes }
+    }
+
     /// What a request with a body of `kib` takes, until it is dropped; none where it is too much now.
     fn take(&self, kib: u32) -> Option<[SemaphorePermit<'_>; 2]> {
         let is_crowded = self.bodies.available_permits() < (BODIES_KIB / 4) as usize;
@@ -58,7 +59,8 @@ impl Budget {
 /// in time, and the memory stays bounded whatever is asked.
 pub(crate) async fn admit(State(budget): State<Budget>, request: Request, next: Next) -> Response {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let bytes = length.unwrap_or(MAX_BODY_BYTES).min(MAX_BODY_BYTES);
+    let has_body = request.method() != Method::GET;
+    let bytes = if has_body { length.unwrap_or(budget.most_bytes).min(budget.most_bytes) } else { 0 };
     match budget.take(u32::try_from(bytes / 1024 + 1).unwrap_or(BODIES_KIB)) {
         Some(_under_way) => next.run(request).await,
         None => {

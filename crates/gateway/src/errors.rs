@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use async_graphql::{Error, ErrorExtensions as _};
+use async_graphql::{Error, ErrorExtensions as _, ServerError};
 use projections::StoreError;
 use streams::AppendError;
 use uuid::Uuid;
@@ -14,8 +14,22 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What a caller is told besides data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
+    /// The request itself is wrong, whoever sends it.
+    BadRequest(String),
+    /// One of the limits of a request; the message says which, and how much is the most.
+    LimitExceeded(String),
+    /// More operations a second than this caller may ask for.
+    RateLimited,
+    /// It took longer than an operation may take.
+    TimedOut,
+    /// A document that nobody stored, or that was forgotten.
+    PersistedQueryNotFound,
+    /// A document that is not on the list.
+    UntrustedDocument,
     /// No valid token, where one is needed.
     Unauthenticated,
+    /// A token that is not valid.
+    BadToken,
     /// Not for this caller's role.
     Forbidden(&'static str),
     /// No such account, or not theirs.
@@ -35,9 +49,16 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    const fn code(&self) -> &'static str {
+    pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::BadRequest(_) => "BAD_REQUEST",
+            Self::LimitExceeded(_) => "LIMIT_EXCEEDED",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::TimedOut => "TIMED_OUT",
+            // The name that clients of automatic persisted queries look for.
+            Self::PersistedQueryNotFound => "PERSISTED_QUERY_NOT_FOUND",
+            Self::UntrustedDocument => "UNTRUSTED_DOCUMENT",
+            Self::Unauthenticated | Self::BadToken => "UNAUTHENTICATED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::UnknownAccount => "UNKNOWN_ACCOUNT",
             Self::UnknownPayment => "UNKNOWN_PAYMENT",
@@ -52,8 +73,13 @@ impl Failure {
     /// Whether the same may work a moment later.
     const fn passes(&self) -> bool {
         match self {
-            Self::Overloaded | Self::Unavailable(_) | Self::StaleRead => true,
-            Self::Unauthenticated
+            Self::Overloaded | Self::Unavailable(_) | Self::StaleRead | Self::RateLimited | Self::TimedOut => true,
+            Self::BadRequest(_)
+            | Self::LimitExceeded(_)
+            | Self::PersistedQueryNotFound
+            | Self::UntrustedDocument
+            | Self::BadToken
+            | Self::Unauthenticated
             | Self::Forbidden(_)
             | Self::UnknownAccount
             | Self::UnknownPayment
@@ -78,7 +104,16 @@ impl Failure {
 
     pub(crate) fn message(&self) -> String {
         match self {
+            Self::BadRequest(why) | Self::LimitExceeded(why) => why.clone(),
+            Self::RateLimited => "Nothing was done: you ask too often. Try again in a second.".to_owned(),
+            Self::TimedOut => {
+                "This took too long, and may have been done or not. Repeat it with the same idempotency key to find out.".to_owned()
+            }
+            // The words that clients of automatic persisted queries look for.
+            Self::PersistedQueryNotFound => "PersistedQueryNotFound".to_owned(),
+            Self::UntrustedDocument => "This gateway runs documents of its list only: name one by its id.".to_owned(),
             Self::Unauthenticated => "Sign in first: send a bearer token.".to_owned(),
+            Self::BadToken => "The bearer token is not valid: get a new one, or send none.".to_owned(),
             Self::Forbidden(why) => (*why).to_owned(),
             Self::UnknownAccount => "There is no such account.".to_owned(),
             Self::UnknownPayment => "There is no such payment.".to_owned(),
@@ -98,6 +133,13 @@ impl From<Failure> for Error {
                 extensions.set("retryAfterMs", RETRY_AFTER.as_secs() * 1_000);
             }
         })
+    }
+}
+
+impl From<Failure> for ServerError {
+    fn from(failure: Failure) -> Self {
+        let error = Error::from(failure);
+        Self { extensions: error.extensions, ..Self::new(error.message, None) }
     }
 }
 

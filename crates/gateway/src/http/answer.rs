@@ -1,0 +1,193 @@
+//! Answers over HTTP: which media type and which status (GraphQL over HTTP, §6). This module must
+//! never know what was asked.
+
+use async_graphql::{Response as Answer, ServerError, Value};
+use axum::{
+    body::Body,
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER as RETRY_AFTER_HEADER, WWW_AUTHENTICATE},
+    },
+    response::Response,
+};
+use serde::Serialize;
+
+use crate::{
+    errors::{Failure, RETRY_AFTER},
+    operation::is_refused,
+};
+
+/// What a client takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Media {
+    /// `application/json`: what was asked for wrongly is a 200 with errors, since whoever reads the
+    /// status could not tell an intermediary's error page from an answer.
+    Json,
+    /// `application/graphql-response+json`: the status says it too.
+    GraphqlResponse,
+    /// `text/event-stream`: answers as they come.
+    EventStream,
+}
+
+impl Media {
+    const ALL: [Self; 3] = [Self::Json, Self::GraphqlResponse, Self::EventStream];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::GraphqlResponse => "application/graphql-response+json",
+            Self::EventStream => "text/event-stream",
+        }
+    }
+
+    /// What the client likes best of what there is (RFC 9110 §12.5.1); none, where it takes none of it.
+    pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
+        let values: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        if values.is_empty() {
+            return Some(Self::Json);
+        }
+        let mut best: Option<(u32, Self)> = None;
+        for range in values.iter().flat_map(|value| value.split(',')) {
+            let mut parts = range.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default();
+            let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(1_000, thousandths);
+            let media = match name {
+                "*/*" | "application/*" => Some(Self::Json),
+                "text/*" => Some(Self::EventStream),
+                _ => Self::ALL.into_iter().find(|media| media.name().eq_ignore_ascii_case(name)),
+            };
+            if let Some(media) = media
+                && quality > best.map_or(0, |(quality, _)| quality)
+            {
+                best = Some((quality, media));
+            }
+        }
+        best.map(|(_, media)| media)
+    }
+}
+
+/// A weight in thousandths: one digit before the point, at most three behind it. What is none counts as 1.
+fn thousandths(weight: &str) -> u32 {
+    let (whole, places) = weight.split_once('.').unwrap_or((weight, ""));
+    let digits = format!("{places:0<3}");
+    match (whole.parse::<u32>(), digits.parse::<u32>()) {
+        (Ok(whole @ (0 | 1)), Ok(places)) if digits.len() == 3 => (whole * 1_000 + places).min(1_000),
+        _ => 1_000,
+    }
+}
+
+/// An answer as it is sent: one that nothing was run for has no `data`.
+#[derive(Serialize)]
+pub(super) struct Wire<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Value>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [ServerError],
+}
+
+impl<'a> From<&'a Answer> for Wire<'a> {
+    fn from(answer: &'a Answer) -> Self {
+        Self { data: (!is_refused(answer)).then_some(&answer.data), errors: &answer.errors }
+    }
+}
+
+/// The answer to one operation.
+pub(super) fn one(answer: &Answer, media: Media) -> Response {
+    let status = if !is_refused(answer) {
+        StatusCode::OK
+    } else if let Some(status) = status_of(&answer.errors) {
+        status
+    } else if media == Media::Json {
+        StatusCode::OK
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    json(status, media, &Wire::from(answer))
+}
+
+/// The answers to an array of operations.
+pub(super) fn many(answers: &[Answer], media: Media) -> Response {
+    json(StatusCode::OK, media, &answers.iter().map(Wire::from).collect::<Vec<_>>())
+}
+
+/// What is refused before there is an operation.
+pub(super) fn failure(failure: Failure) -> Response {
+    let status = match &failure {
+        Failure::BadToken => StatusCode::UNAUTHORIZED,
+        failure => status_of_code(failure.code()).unwrap_or(StatusCode::BAD_REQUEST),
+    };
+    with_status(status, failure)
+}
+
+/// What is refused with a status of its own.
+pub(super) fn with_status(status: StatusCode, failure: Failure) -> Response {
+    json(status, Media::Json, &Wire { data: None, errors: &[failure.into()] })
+}
+
+/// What is refused because of its method.
+pub(super) fn not_allowed(allow: &'static str, message: &str) -> Response {
+    let mut response = with_status(StatusCode::METHOD_NOT_ALLOWED, Failure::BadRequest(message.to_owned()));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// The status of errors that HTTP has a word for, in either media type.
+fn status_of(errors: &[ServerError]) -> Option<StatusCode> {
+    let code = |error: &ServerError| match error.extensions.as_ref()?.get("code")? {
+        Value::String(code) => status_of_code(code),
+        _ => None,
+    };
+    errors.iter().find_map(code)
+}
+
+fn status_of_code(code: &str) -> Option<StatusCode> {
+    match code {
+        "RATE_LIMITED" => Some(StatusCode::TOO_MANY_REQUESTS),
+        "OVERLOADED" => Some(StatusCode::SERVICE_UNAVAILABLE),
+        "TIMED_OUT" => Some(StatusCode::GATEWAY_TIMEOUT),
+        "INTERNAL" => Some(StatusCode::INTERNAL_SERVER_ERROR),
+        _ => None,
+    }
+}
+
+fn json<T: Serialize>(status: StatusCode, media: Media, body: &T) -> Response {
+    // What is serialized are strings, numbers and maps of them: that cannot fail.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let content_type = match media {
+        Media::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
+        Media::Json | Media::EventStream => "application/json; charset=utf-8",
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        headers.insert(RETRY_AFTER_HEADER, HeaderValue::from(RETRY_AFTER.as_secs()));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_likes_best_is_what_it_gets() {
+        let accepted = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_str(value).expect("a header"));
+            Media::accepted(&headers)
+        };
+        assert_eq!(Media::accepted(&HeaderMap::new()), Some(Media::Json));
+        assert_eq!(accepted("*/*"), Some(Media::Json));
+        assert_eq!(accepted("application/graphql-response+json, application/json;q=0.9"), Some(Media::GraphqlResponse));
+        assert_eq!(accepted("application/json, application/graphql-response+json;q=0.9"), Some(Media::Json));
+        assert_eq!(accepted("application/json;q=0.1, text/event-stream;q=0.25"), Some(Media::EventStream));
+        assert_eq!(accepted("text/html, */*;q=0.8"), Some(Media::Json));
+        assert_eq!(accepted("text/html"), None);
+        assert_eq!(accepted("application/json;q=0"), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! Answers as server-sent events, in the distinct connections mode of the GraphQL over SSE protocol: a
+//! request for each operation, a `next` event for each answer, `complete` at its end. This module must
+//! never know a field.
+
+use std::{
+    convert::Infallible,
+    time::{Duration, SystemTime},
+};
+
+use async_graphql::Response as Answer;
+use axum::{
+    http::StatusCode,
+    response::{
+        IntoResponse as _, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use futures_util::{
+    FutureExt as _, Stream, StreamExt as _,
+    future::{Either, pending},
+    stream::once,
+};
+
+use super::{
+    Door,
+    answer::{self, Wire},
+};
+use crate::{SignedIn, errors::Failure, operation::Operation};
+
+/// How often something is sent while there is nothing to say, so that nobody on the way takes the
+/// connection for dead: proxies give half a minute and more.
+const KEEP_ALIVE: Duration = Duration::from_secs(12);
+
+/// The answers to an operation, as they come, as long as the token holds and the process runs.
+pub(super) fn open(door: &Door, signed_in: SignedIn, operation: Operation) -> Response {
+    let Some(seat) = door.gateway.callers.sit(signed_in.caller) else {
+        let message = "As many connections are open as this gateway, or one caller of it, may have.";
+        return answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::LimitExceeded(message.to_owned()));
+    };
+    let over = futures_util::future::select(Box::pin(expiry(signed_in.until)), Box::pin(door.stop.clone().cancelled_owned()));
+    let answers = door.gateway.stream(operation).take_until(over).map(move |answer| {
+        let _kept = &seat;
+        next(&answer)
+    });
+    stream(answers)
+}
+
+/// What was refused before it ran: clients of event streams cannot read any other answer.
+pub(super) fn refused(answer: Answer) -> Response {
+    stream(once(async move { next(&answer) }))
+}
+
+fn stream(answers: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let complete = once(async { Event::default().event("complete").data("") });
+    Sse::new(answers.chain(complete).map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+fn next(answer: &Answer) -> Event {
+    // What is serialized are strings, numbers and maps of them: that cannot fail.
+    Event::default().event("next").data(serde_json::to_string(&Wire::from(answer)).unwrap_or_default())
+}
+
+/// Ends when the token does.
+pub(super) fn expiry(until: Option<SystemTime>) -> impl Future<Output = ()> + Send {
+    match until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default()) {
+        Some(left) => Either::Left(tokio::time::sleep(left)),
+        None => Either::Right(pending().map(|()| ())),
+    }
+}

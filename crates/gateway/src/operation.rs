@@ -1,0 +1,173 @@
+//! One GraphQL operation on its way, whatever brought it: from what the client sent to what the schema
+//! answers. Everything that is refused before it runs is refused here. This module must never know a
+//! transport.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use async_graphql::{
+    Request, Response, ServerError, Variables,
+    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
+};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    stream::{BoxStream, once},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    BankSchema, Caller, Keys, SignedIn,
+    callers::Callers,
+    documents::{DocumentError, Documents},
+    errors::Failure,
+    limits::Limits,
+    shape::{self, Shape},
+};
+
+/// What everything that brings operations shares.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(crate) schema: BankSchema,
+    pub(crate) keys: Keys,
+    pub(crate) limits: Limits,
+    pub(crate) documents: Documents,
+    pub(crate) callers: Callers,
+}
+
+/// What a client sends: the parameters of GraphQL over HTTP, and the id of a stored document.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Params {
+    pub query: Option<String>,
+    pub operation_name: Option<String>,
+    #[serde(default)]
+    pub variables: Variables,
+    pub extensions: Option<Map<String, Value>>,
+    pub document_id: Option<String>,
+}
+
+impl Params {
+    /// The id of the document, where one is named.
+    fn id(&self) -> Option<&str> {
+        let persisted = || self.extensions.as_ref()?.get("persistedQuery")?.get("sha256Hash")?.as_str();
+        self.document_id.as_deref().or_else(persisted)
+    }
+
+    /// Whether it names anything to run.
+    pub(crate) fn names_document(&self) -> bool {
+        self.query.is_some() || self.id().is_some()
+    }
+}
+
+/// An operation that may be run.
+pub(crate) struct Operation {
+    request: Request,
+    pub kind: OperationType,
+}
+
+impl Gateway {
+    /// A gateway to a schema.
+    #[must_use]
+    pub fn new(schema: BankSchema, keys: Keys, limits: Limits, documents: Documents) -> Self {
+        Self { schema, keys, callers: Callers::new(&limits), limits, documents }
+    }
+
+    /// Checks what was sent, as far as that can be done without running it.
+    ///
+    /// # Errors
+    /// What to answer instead.
+    pub(crate) fn prepare(&self, params: Params, caller: Caller) -> Result<Operation, Box<Response>> {
+        let refused = |error: ServerError| Box::new(Response::from_errors(vec![error]));
+        if !self.callers.may_ask(caller) {
+            return Err(refused(Failure::RateLimited.into()));
+        }
+        let text = self.documents.text(params.query.as_deref(), params.id()).map_err(|error| refused(Failure::from(error).into()))?;
+        let document = shape::parse(&text).map_err(refused)?;
+        let kind = self.check(&document, &params).map_err(refused)?;
+        // The text goes nowhere: the document is what runs.
+        let mut request = Request::new(String::new()).variables(params.variables).data(caller);
+        request.operation_name = params.operation_name;
+        request.set_parsed_query(document);
+        Ok(Operation { request, kind })
+    }
+
+    fn check(&self, document: &ExecutableDocument, params: &Params) -> Result<OperationType, ServerError> {
+        let operation = select(document, params.operation_name.as_deref())?;
+        let shape = Shape::of(document, operation);
+        let within = |what: &str, count: usize, most: usize| {
+            let failure = || Failure::LimitExceeded(format!("An operation has at most {most} {what}; this one has more."));
+            if count > most { Err(failure().into()) } else { Ok::<_, ServerError>(()) }
+        };
+        within("selections", shape.selections, shape::MOST_SELECTIONS)?;
+        within("aliases", shape.aliases, self.limits.aliases)?;
+        within("root fields", shape.root_fields, self.limits.root_fields)?;
+        if operation.ty == OperationType::Subscription && shape.root_fields != 1 {
+            return Err(shape::bad_request("A subscription has one root field.", None));
+        }
+        shape::required_variables(operation, &params.variables)?;
+        Ok(operation.ty)
+    }
+
+    /// Runs a query or a mutation.
+    pub(crate) async fn execute(&self, operation: Operation) -> Response {
+        let running = AssertUnwindSafe(self.schema.execute(operation.request)).catch_unwind();
+        match tokio::time::timeout(self.limits.request_time, running).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => panicked(),
+            Err(_) => Response::from_errors(vec![Failure::TimedOut.into()]),
+        }
+    }
+
+    /// Runs any operation: a query or a mutation answers once.
+    pub(crate) fn stream(self: &Arc<Self>, operation: Operation) -> BoxStream<'static, Response> {
+        if operation.kind == OperationType::Subscription {
+            let answers = AssertUnwindSafe(self.schema.execute_stream(operation.request)).catch_unwind();
+            return answers.map(|answer| answer.unwrap_or_else(|_| panicked())).boxed();
+        }
+        let gateway = Arc::clone(self);
+        once(async move { gateway.execute(operation).await }).boxed()
+    }
+
+    /// Who sends this value of an `Authorization` header, or comes without one.
+    pub(crate) async fn sign_in(&self, authorization: Option<&str>) -> Result<SignedIn, Failure> {
+        self.keys.sign_in(authorization).await.map_err(|_| Failure::BadToken)
+    }
+}
+
+/// The operation of that name, or the only one.
+fn select<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, ServerError> {
+    match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Ok(&operation.node),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name).map(|operation| &operation.node),
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => {
+            operations.values().next().map(|operation| &operation.node)
+        }
+        (DocumentOperations::Multiple(_), None) => {
+            return Err(shape::bad_request("The document has several operations: name one in operationName.", None));
+        }
+        (DocumentOperations::Single(_), Some(_)) => None,
+    }
+    .ok_or_else(|| shape::bad_request("The document has no operation of the name in operationName.", None))
+}
+
+/// A resolver panicked, and the panic's own message is in the log; the caller gets the id of the answer.
+fn panicked() -> Response {
+    let id = uuid::Uuid::new_v4();
+    tracing::error!(%id, "A resolver panicked");
+    Response::from_errors(vec![Failure::Internal(id).into()])
+}
+
+/// Whether nothing was run: such an answer has errors that belong to no field, and no data.
+pub(crate) fn is_refused(response: &Response) -> bool {
+    response.data == async_graphql::Value::Null && response.errors.iter().any(|error| error.path.is_empty())
+}
+
+impl From<DocumentError> for Failure {
+    fn from(error: DocumentError) -> Self {
+        match error {
+            DocumentError::NotFound => Self::PersistedQueryNotFound,
+            DocumentError::Untrusted => Self::UntrustedDocument,
+            DocumentError::OtherHash | DocumentError::TooLong | DocumentError::Missing => Self::BadRequest(error.to_string()),
+        }
+    }
+}
