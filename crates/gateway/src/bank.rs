@@ -154,11 +154,11 @@ impl Bank {
         body: CustomerCommand,
     ) -> Result<Answer<CustomerRow, CustomerRefusal>, Failure> {
         let seq = self.customers.append(body).await?;
-        self.answered(&customer_commands(), seq).await?;
-        match self.models.directory.customer_refusal(command) {
+        let directory = self.answered(&customer_commands(), seq).await?;
+        match directory.customer_refusal(command) {
             Some(reason) => Ok(Answer::Refused(reason)),
             None => {
-                let row = self.models.directory.customer(id)?.ok_or(Failure::StaleRead)?;
+                let row = directory.customer(id)?.ok_or(Failure::StaleRead)?;
                 Ok(Answer::Done(row, self.directory_position("customers")))
             }
         }
@@ -194,19 +194,20 @@ impl Bank {
         body: AccountCommand,
     ) -> Result<Answer<AccountRow, AccountRefusal>, Failure> {
         let seq = self.accounts.append(body).await?;
-        self.answered(&account_commands(), seq).await?;
-        match self.models.directory.account_refusal(command) {
+        let directory = self.answered(&account_commands(), seq).await?;
+        match directory.account_refusal(command) {
             Some(reason) => Ok(Answer::Refused(reason)),
             None => {
-                let row = self.models.directory.account(id)?.ok_or(Failure::StaleRead)?;
+                let row = directory.account(id)?.ok_or(Failure::StaleRead)?;
                 Ok(Answer::Done(row, self.directory_position("accounts")))
             }
         }
     }
 
-    async fn answered(&self, commands: &LogName, seq: u64) -> Result<(), Failure> {
+    /// The directory, once it has the answer to a command.
+    async fn answered(&self, commands: &LogName, seq: u64) -> Result<&ReadModel<Directory>, Failure> {
         if self.models.directory_reaches(commands, seq, ANSWER_WAIT).await {
-            Ok(())
+            self.directory().await
         } else {
             Err(Failure::Unavailable(
                 "This is stored and will be done, but its service does not answer now. Look again in a moment.".to_owned(),

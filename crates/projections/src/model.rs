@@ -159,7 +159,7 @@ impl<P: Projection> ReadModel<P> {
         host.health.note(&self.name, Condition::CatchingUp);
         let goal = ends(host, &self.name).await;
         let mut fold = Fold::begin(opened.db, &self.path, self, &goal, host)?;
-        self.publish(&fold);
+        self.publish(&fold, &goal, host);
         if !is_current {
             match self.succeed(fold, host, &goal).await? {
                 Some(successor) => fold = successor,
@@ -167,12 +167,11 @@ impl<P: Projection> ReadModel<P> {
             }
         }
         loop {
-            self.note_level(&fold, &goal, host);
             let touched = tokio::select! {
                 touched = fold.step(&self.projection) => touched?,
                 () = host.stop.cancelled() => return fold.save(),
             };
-            self.publish(&fold);
+            self.publish(&fold, &goal, host);
             touched.into_iter().for_each(|touched| self.projection.announce(touched));
         }
     }
@@ -185,11 +184,10 @@ impl<P: Projection> ReadModel<P> {
         let next = tokio::task::block_in_place(|| store::open(&path, P::VERSION..=P::VERSION))?;
         let mut next = Fold::begin(next.db, &path, self, goal, host)?;
         while !next.progress().has_reached(&old.progress().folded()) {
-            self.note_level(&old, goal, host);
             tokio::select! {
                 touched = old.step(&self.projection) => {
                     let touched = touched?;
-                    self.publish(&old);
+                    self.publish(&old, goal, host);
                     touched.into_iter().for_each(|touched| self.projection.announce(touched));
                 }
                 built = next.step(&self.projection) => drop(built?),
@@ -199,20 +197,19 @@ impl<P: Projection> ReadModel<P> {
         next.save()?;
         std::fs::rename(&path, &self.path).map_err(|error| next.fault(error.to_string()))?;
         self.serving.send_replace(Some(next.db()));
-        self.publish(&next);
+        self.publish(&next, goal, host);
         self.projection.announce_all();
         tracing::info!(model = %self.name, "The new version of a read model serves now");
         Ok(Some(next))
     }
 
-    fn note_level(&self, fold: &Fold, goal: &Cursor, host: &Host) {
+    /// Says how far it has come, and before that, whether it can be asked: who waits for a place in a
+    /// log reads as soon as it is reached.
+    fn publish(&self, fold: &Fold, goal: &Cursor, host: &Host) {
         if !self.is_level() && fold.progress().has_reached(goal) {
             self.serving.send_replace(Some(fold.db()));
             host.health.note(&self.name, Condition::Up);
         }
-    }
-
-    fn publish(&self, fold: &Fold) {
         self.progress.send_replace(fold.progress().clone());
     }
 }

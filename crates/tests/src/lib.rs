@@ -8,7 +8,7 @@ pub mod plant;
 mod process;
 
 pub use client::{Client, Socket, code, money};
-pub use process::{Dev, Nats, free_port, memory_mib, millrace, nats_server};
+pub use process::{Dev, Nats, free_port, freeze, memory_mib, millrace, nats_server};
 
 use std::time::Duration;
 

@@ -239,6 +239,30 @@ impl Dev {
     }
 }
 
+/// Stops a process where it stands; when this returns, no thread of it runs, in the kernel either.
+///
+/// # Errors
+/// Where it has ended, or does not stand still.
+pub fn freeze(pid: u32) -> anyhow::Result<()> {
+    kill_process(Pid::from_raw(i32::try_from(pid)?).context("a process id")?, Signal::STOP)?;
+    let since = std::time::Instant::now();
+    while !stands_still(pid)? {
+        anyhow::ensure!(since.elapsed() < PATIENCE, "process {pid} does not stand still");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn stands_still(pid: u32) -> anyhow::Result<bool> {
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+        if !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// What a process has of the memory now, in MiB.
 ///
 /// # Errors

@@ -8,7 +8,8 @@ use streams::{
     AppendError, Broker, Checkpoint, CommandAppender, Cursor, Draft, Engine, Fault, Host, LogName, Mark, Record, Service, Snapshot, Step,
     Topology,
 };
-use tests::{Nats, PATIENCE};
+use tests::{Nats, PATIENCE, freeze};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const STREAMS: &str = "
@@ -22,6 +23,8 @@ logs:
 /// Adds up the numbers that it reads, and says each with the sum so far.
 struct Counter {
     sum: u64,
+    /// Told each number before it is said.
+    about_to_say: Box<dyn Fn(u64) + Send + Sync>,
 }
 
 impl Service for Counter {
@@ -39,6 +42,7 @@ impl Service for Counter {
     fn decide(&mut self, input: &Record, step: &mut Step<(u64, u64)>) -> Result<(), Fault> {
         for number in input.events::<u64>()? {
             self.sum += number;
+            (self.about_to_say)(number);
             step.say((number, self.sum), None);
         }
         Ok(())
@@ -66,7 +70,11 @@ async fn host(nats: &Nats) -> Host {
 
 /// Runs the counter on a host.
 async fn count(host: Host) -> Result<(), Fault> {
-    Engine::new(&host, "counter", sums(), Counter { sum: 0 }).run().await
+    count_telling(host, Box::new(|_| ())).await
+}
+
+async fn count_telling(host: Host, about_to_say: Box<dyn Fn(u64) + Send + Sync>) -> Result<(), Fault> {
+    Engine::new(&host, "counter", sums(), Counter { sum: 0, about_to_say }).run().await
 }
 
 /// Feeds 1 to `count`, a record each.
@@ -163,6 +171,34 @@ async fn a_broker_that_goes_away_and_comes_back_costs_nothing() {
         tests::eventually("the log takes commands again", || async { Ok(appender.append(number).await.ok()) }).await.expect("stored");
     }
     check(&broker, COUNT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_broker_took_in_and_never_stored_is_decided_again() {
+    const COUNT: u64 = 10;
+    let mut nats = Nats::start().expect("a nats-server");
+    let host = host(&nats).await;
+    let broker = host.broker.clone();
+    let pid = nats.pid();
+    let (said, mut last) = mpsc::unbounded_channel();
+    // The server stands still before the record with the last number is sent to it.
+    let stop_at_last = move |number| {
+        if number == COUNT && said.send(()).is_ok() {
+            freeze(pid).expect("stopped");
+        }
+    };
+    tokio::spawn(count_telling(host.clone(), Box::new(stop_at_last)));
+    feed(&broker, COUNT).await;
+    last.recv().await.expect("it is said");
+    last.close();
+    // As long as an append waits for its answer.
+    let draft = Draft::new(&[0], &Cursor::default(), Vec::new()).expect("encodes");
+    assert!(matches!(broker.log(sums()).append(&draft, Some(u64::MAX)).await, Err(AppendError::Unknown(_))));
+    nats.kill().expect("killed");
+    nats.start_again().expect("started");
+    let appender = CommandAppender::start(broker.log(numbers()), Arc::new(Cursor::default), CancellationToken::new());
+    tests::eventually("the log takes commands again", || async { Ok(appender.append(COUNT + 1).await.ok()) }).await.expect("stored");
+    check(&broker, COUNT + 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
-use tests::{Client, Dev, Nats, load::operator, money};
+use tests::{Client, Dev, Nats, freeze, load::operator, money};
 
 /// What each of the payers starts with, in cents.
 const START_MINOR: i64 = 1_000_000;
@@ -185,7 +185,7 @@ async fn what_a_silent_broker_leaves_open_is_known_once_it_is_asked_again() {
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
     let operator = operator(&serve.address).await.expect("a token");
     let payers = payers(&serve.address, &operator).await;
-    nats.signal(Signal::STOP).expect("stopped");
+    freeze(nats.pid()).expect("stopped");
     let unknown = pay(&payers, &serve.address, 0, 1).await.expect_err("no answer from the log").to_string();
     assert!(unknown.contains("UNAVAILABLE") && unknown.contains("may have been stored") && unknown.contains("retryAfterMs"), "{unknown}");
     nats.signal(Signal::CONT).expect("goes on");

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use reqwest::header::RETRY_AFTER;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::{Dev, Nats, eventually, load::holders};
+use tests::{Dev, Nats, eventually, freeze, load::holders};
 
 /// With the longest references, together more than the bodies that a gateway lets in at once.
 const BULKS: usize = 30;
@@ -35,7 +35,7 @@ async fn what_is_too_much_is_refused_at_once_and_nothing_of_it_is_stored() {
     let (lisa, account, iban) = (&holders[0].client, holders[0].account.to_string(), &holders[1].iban);
 
     // Nothing can be appended, so what is let in stays under way.
-    nats.signal(Signal::STOP).expect("stopped");
+    freeze(nats.pid()).expect("stopped");
     let send = |number: usize| {
         let post = lisa.post().json(&bulk(&account, iban, number));
         tokio::spawn(async move {

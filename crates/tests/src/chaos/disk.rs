@@ -71,12 +71,13 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives it back.
+    /// Gives it back, so that no power cut takes it again.
     ///
     /// # Errors
     /// Where that fails.
     pub fn free(&self) -> anyhow::Result<()> {
-        Ok(fs::remove_file(self.ballast())?)
+        fs::remove_file(self.ballast())?;
+        Ok(File::open(&self.folder)?.sync_all()?)
     }
 
     /// From here on no byte reaches it.

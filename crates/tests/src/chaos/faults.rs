@@ -13,6 +13,8 @@ use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
+use crate::freeze;
+
 use super::{
     bank::{Bank, Process, signal},
     proxy::Network,
@@ -180,11 +182,16 @@ async fn power_cut(bank: &mut Bank) -> anyhow::Result<Injected> {
     if !disks.iter().all(|disk| disk.is_real()) {
         return Ok(Injected::Skipped("no disk can be mounted here"));
     }
-    // First the disks, so that nothing is written by whoever still lives.
+    let server = nats.child()?;
+    // In the moment of the cut nobody runs: an fsync that is under way while the kernel shuts its file
+    // system down may return success for bytes that are lost, which no power cut does to anybody alive.
+    // (A program that only writes and fsyncs saw that in one of 25 cuts.)
+    for pid in [server, serves[0].pid()?, serves[1].pid()?] {
+        freeze(pid)?;
+    }
     for disk in disks {
         disk.cut_power()?;
     }
-    let server = nats.child()?;
     nats.kill()?;
     serves.iter_mut().try_for_each(Process::kill)?;
     crate::eventually("nats-server ends with its supervisor", || async { Ok(is_gone(server).then_some(())) }).await?;
