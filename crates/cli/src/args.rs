@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Parser, Subcommand};
 use domain::{CustomerId, fraud::Limits};
 
-use crate::nats::NATS_PORT;
+use crate::{limits::LimitArgs, nats::NATS_PORT};
 
 /// Where data lies unless `--data` says otherwise.
 pub(crate) const DEFAULT_DATA: &str = ".data";
@@ -66,6 +66,14 @@ pub(crate) struct BankArgs {
     /// The secret that tokens are signed with; without it, one is kept in the data folder.
     #[arg(long, env = "MILLRACE_JWT_SECRET", hide_env_values = true, value_name = "TEXT")]
     pub jwt_secret: Option<String>,
+    /// An origin whose pages may use the gateway besides its own, like https://app.example; * for any.
+    #[arg(long = "allow-origin", env = "MILLRACE_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
+    pub origins: Vec<String>,
+    /// A JSON object of ids and GraphQL documents: nothing else is run then.
+    #[arg(long, env = "MILLRACE_TRUSTED_DOCUMENTS", value_name = "FILE")]
+    pub trusted_documents: Option<PathBuf>,
+    #[command(flatten)]
+    pub sizes: LimitArgs,
 }
 
 impl BankArgs {

@@ -7,6 +7,7 @@ mod cat;
 mod data;
 mod demo;
 mod dev;
+mod limits;
 mod nats;
 mod nats_health;
 mod serve;

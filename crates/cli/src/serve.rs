@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use gateway::{Bank, Models};
+use gateway::{Bank, Documents, Gateway, Limits, Models, Origins};
 use services::{ROLES, Role, Settings};
 use streams::{Broker, Host, Topology};
 use tokio::{
@@ -125,9 +125,12 @@ impl Running {
         models.run(&self.host);
         let keys = data.keys(args.jwt_secret.as_deref())?;
         let bank = Arc::new(Bank::new(models, &self.host, keys.clone(), true));
-        let schema = gateway::schema(Arc::clone(&bank));
+        let limits = Limits::from(&args.sizes);
+        let schema = gateway::schema(Arc::clone(&bank), &limits);
+        let documents = args.trusted_documents.as_deref().map_or(Ok(Documents::default()), Documents::trusted)?;
+        let gateway = Gateway::new(schema, keys, limits, documents);
         self.gateway = Some(bank);
-        self.listen(gateway::serve(listener, schema, keys, self.host.clone()));
+        self.listen(gateway::serve(listener, gateway, Origins::new(&args.origins)?, self.host.clone()));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::{
     errors::Failure,
     payment::Payment,
     scalars::{Currency, DateTime, Decimal, Iban},
-    schema::{Page, bank, decode_cursor, encode_cursor, page, page_size},
+    schema::{Page, bank, decode_cursor, encode_cursor, page, page_complexity, page_size},
     transaction::Transaction,
 };
 
@@ -115,6 +115,7 @@ impl Account {
     }
 
     /// Newest first.
+    #[graphql(complexity = "page_complexity(first, child_complexity)")]
     async fn transactions(
         &self,
         ctx: &Context<'_>,
@@ -130,6 +131,7 @@ impl Account {
     }
 
     /// Payments that debit this account, newest first.
+    #[graphql(complexity = "page_complexity(first, child_complexity)")]
     async fn payments(
         &self,
         ctx: &Context<'_>,

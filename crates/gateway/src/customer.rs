@@ -8,7 +8,7 @@ use crate::{
     Bank, ReadError,
     account::Account,
     scalars::{Currency, DateTime, Iban},
-    schema::{Page, bank, decode_cursor, encode_cursor, page, page_size},
+    schema::{Page, bank, decode_cursor, encode_cursor, page, page_complexity, page_size},
 };
 
 /// The name under which the bank itself is shown.
@@ -46,6 +46,7 @@ impl Customer {
         DateTime(self.row.since)
     }
 
+    #[graphql(complexity = "page_complexity(first, child_complexity)")]
     async fn accounts(
         &self,
         ctx: &Context<'_>,

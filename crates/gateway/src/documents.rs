@@ -47,7 +47,9 @@ pub enum TrustedError {
         why: String,
     },
     /// It is no object of texts.
-    #[error("{file} does not list trusted documents ({why}): write a JSON object with each document's id, for example its SHA-256, and its text")]
+    #[error(
+        "{file} does not list trusted documents ({why}): write a JSON object with each document's id, for example its SHA-256, and its text"
+    )]
     NoList {
         /// Which.
         file: String,

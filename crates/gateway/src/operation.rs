@@ -25,7 +25,6 @@ use crate::{
 };
 
 /// What everything that brings operations shares.
-#[derive(Debug)]
 pub struct Gateway {
     pub(crate) schema: BankSchema,
     pub(crate) keys: Keys,
@@ -136,18 +135,17 @@ impl Gateway {
 
 /// The operation of that name, or the only one.
 fn select<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, ServerError> {
-    match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => Ok(&operation.node),
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name).map(|operation| &operation.node),
-        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => {
-            operations.values().next().map(|operation| &operation.node)
-        }
+    let found = match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Some(operation),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => operations.values().next(),
         (DocumentOperations::Multiple(_), None) => {
             return Err(shape::bad_request("The document has several operations: name one in operationName.", None));
         }
         (DocumentOperations::Single(_), Some(_)) => None,
-    }
-    .ok_or_else(|| shape::bad_request("The document has no operation of the name in operationName.", None))
+    };
+    let operation = found.ok_or_else(|| shape::bad_request("The document has no operation of the name in operationName.", None))?;
+    Ok(&operation.node)
 }
 
 /// A resolver panicked, and the panic's own message is in the log; the caller gets the id of the answer.

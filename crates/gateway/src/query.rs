@@ -10,7 +10,7 @@ use crate::{
     errors::Failure,
     payment::Payment,
     scalars::{Iban, Position},
-    schema::{Page, bank, caller, decode_cursor, encode_cursor, operator, page, page_size},
+    schema::{Page, bank, caller, decode_cursor, encode_cursor, operator, page, page_complexity, page_size},
     system::System,
     transaction::Transaction,
 };
@@ -89,6 +89,7 @@ impl Query {
     }
 
     /// Operators: payments held for review, oldest first.
+    #[graphql(complexity = "page_complexity(first, child_complexity)")]
     async fn held_payments(
         &self,
         ctx: &Context<'_>,

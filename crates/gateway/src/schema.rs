@@ -9,7 +9,7 @@ use async_graphql::{
 };
 use domain::CustomerId;
 
-use crate::{Bank, Caller, errors::Failure, mutation::Mutation, query::Query, subscription::Subscription};
+use crate::{Bank, Caller, Limits, errors::Failure, mutation::Mutation, query::Query, subscription::Subscription};
 
 /// The schema, to execute requests on.
 pub type BankSchema = Schema<Query, Mutation, Subscription>;
@@ -17,13 +17,16 @@ pub type BankSchema = Schema<Query, Mutation, Subscription>;
 /// Largest page that is given out at once, whatever is asked for.
 const MAX_PAGE: usize = 100;
 
-/// Deepest selection: the contract's own queries need half of this.
-const MAX_DEPTH: usize = 16;
-
-/// The schema over a bank.
+/// The schema over a bank, which refuses what is larger than the limits.
 #[must_use]
-pub fn schema(bank: Arc<Bank>) -> BankSchema {
-    Schema::build(Query, Mutation::default(), Subscription).data(bank).limit_depth(MAX_DEPTH).extension(Codes).finish()
+pub fn schema(bank: Arc<Bank>, limits: &Limits) -> BankSchema {
+    Schema::build(Query, Mutation::default(), Subscription)
+        .data(bank)
+        .limit_depth(limits.depth)
+        .limit_complexity(limits.complexity)
+        .limit_directives(limits.directives)
+        .extension(Codes)
+        .finish()
 }
 
 /// The schema in the schema definition language, as it is served.
@@ -69,6 +72,12 @@ pub(crate) fn page_size(first: Option<i32>) -> Result<usize, Failure> {
     }
 }
 
+/// What a page counts as, where `one` of its rows counts as so much: it is as long as it may be.
+pub(crate) fn page_complexity(first: Option<i32>, one: usize) -> usize {
+    let rows = usize::try_from(first.unwrap_or(20)).unwrap_or(0).min(MAX_PAGE);
+    rows.saturating_mul(one).saturating_add(1)
+}
+
 /// A page of `rows`, of which one more than `size` was looked for.
 pub(crate) fn page<N: async_graphql::OutputType>(rows: Vec<(String, N)>, size: usize, from_start: bool) -> Page<N> {
     let mut page = Page::new(!from_start, rows.len() > size);
@@ -106,11 +115,20 @@ impl Extension for Codes {
     async fn request(&self, ctx: &ExtensionContext<'_>, next: NextRequest<'_>) -> Response {
         let mut response = next.run(ctx).await;
         for error in &mut response.errors {
+            let code = if is_about_size(&error.message) { "LIMIT_EXCEEDED" } else { "BAD_REQUEST" };
             let extensions = error.extensions.get_or_insert_default();
             if extensions.get("code").is_none() {
-                extensions.set("code", "BAD_REQUEST");
+                extensions.set("code", code);
             }
         }
         response
     }
+}
+
+/// Whether the library refused an operation for one of the limits that it checks itself.
+fn is_about_size(message: &str) -> bool {
+    message == "Query is nested too deep."
+        || message == "Query is too complex."
+        || message.starts_with("The number of directives on the field")
+        || message.starts_with("The recursion depth of the query")
 }

@@ -73,17 +73,11 @@ impl<'a> Walk<'a> {
 pub(crate) fn parse(text: &str) -> Result<ExecutableDocument, ServerError> {
     parse_query(text).map_err(|error| {
         let place = error.positions().next();
-        match error {
-            parser::Error::Syntax { .. } => bad_request("The query is not a GraphQL document.", place),
-            error @ (parser::Error::MultipleRoots { .. }
-            | parser::Error::MissingQueryRoot { .. }
-            | parser::Error::MultipleOperations { .. }
-            | parser::Error::OperationDuplicated { .. }
-            | parser::Error::FragmentDuplicated { .. }
-            | parser::Error::MissingOperation
-            | parser::Error::RecursionLimitExceeded) => bad_request(&format!("The query cannot be taken: {error}."), place),
-            _ => bad_request("The query cannot be taken.", place),
+        // A syntax error's own text lists the parser's rules.
+        if let parser::Error::Syntax { .. } = error {
+            return bad_request("The query is not a GraphQL document.", place);
         }
+        bad_request(&format!("The query cannot be taken: {error}."), place)
     })
 }
 

@@ -112,11 +112,7 @@ pub(super) fn many(answers: &[Answer], media: Media) -> Response {
 
 /// What is refused before there is an operation.
 pub(super) fn failure(failure: Failure) -> Response {
-    let status = match &failure {
-        Failure::BadToken => StatusCode::UNAUTHORIZED,
-        failure => status_of_code(failure.code()).unwrap_or(StatusCode::BAD_REQUEST),
-    };
-    with_status(status, failure)
+    with_status(status_of_code(failure.code()).unwrap_or(StatusCode::BAD_REQUEST), failure)
 }
 
 /// What is refused with a status of its own.
@@ -133,15 +129,16 @@ pub(super) fn not_allowed(allow: &'static str, message: &str) -> Response {
 
 /// The status of errors that HTTP has a word for, in either media type.
 fn status_of(errors: &[ServerError]) -> Option<StatusCode> {
-    let code = |error: &ServerError| match error.extensions.as_ref()?.get("code")? {
-        Value::String(code) => status_of_code(code),
-        _ => None,
+    let status = |error: &ServerError| {
+        let Value::String(code) = error.extensions.as_ref()?.get("code")? else { return None };
+        status_of_code(code)
     };
-    errors.iter().find_map(code)
+    errors.iter().find_map(status)
 }
 
 fn status_of_code(code: &str) -> Option<StatusCode> {
     match code {
+        "UNAUTHENTICATED" => Some(StatusCode::UNAUTHORIZED),
         "RATE_LIMITED" => Some(StatusCode::TOO_MANY_REQUESTS),
         "OVERLOADED" => Some(StatusCode::SERVICE_UNAVAILABLE),
         "TIMED_OUT" => Some(StatusCode::GATEWAY_TIMEOUT),

@@ -58,7 +58,9 @@ pub(super) async fn get(State(door): State<Door>, request: Request) -> Response 
         Err(_) => return bad("variables and extensions are JSON objects."),
     };
     if !params.names_document() {
-        return bad("Send operations as POST with JSON, queries also in the URL's parameter query, or open a websocket with the subprotocol graphql-transport-ws.");
+        return bad(
+            "Send operations as POST with JSON, queries also in the URL's parameter query, or open a websocket with the subprotocol graphql-transport-ws.",
+        );
     }
     answer_one(&door, &parts.headers, params, true).await
 }
@@ -150,4 +152,3 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn bad(message: &str) -> Response {
     answer::failure(Failure::BadRequest(message.to_owned()))
 }
-

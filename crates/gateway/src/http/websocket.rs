@@ -60,9 +60,10 @@ pub(super) async fn open(door: Door, headers: &HeaderMap, upgrade: WebSocketUpgr
         let message = "As many connections are open as this gateway may have.";
         return answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::LimitExceeded(message.to_owned()));
     };
-    let speaks = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().any(|offered| {
-        offered.to_str().is_ok_and(|offered| offered.split(',').any(|protocol| protocol.trim() == SUBPROTOCOL))
-    });
+    let speaks = headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .any(|offered| offered.to_str().is_ok_and(|offered| offered.split(',').any(|protocol| protocol.trim() == SUBPROTOCOL)));
     let most = door.gateway.limits.message_bytes;
     let upgrade = upgrade.protocols([SUBPROTOCOL]).read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
     upgrade.max_message_size(most).max_frame_size(most).on_upgrade(move |socket| async move {
