@@ -9,7 +9,7 @@ use async_graphql::{
 };
 use domain::CustomerId;
 
-use crate::{Bank, Caller, errors::Failure, mutation::Mutation, query::Query, subscription::Subscription};
+use crate::{Bank, Caller, Introspection, errors::Failure, mutation::Mutation, query::Query, subscription::Subscription};
 
 /// The schema, to execute requests on.
 pub type BankSchema = Schema<Query, Mutation, Subscription>;
@@ -22,8 +22,9 @@ const MAX_DEPTH: usize = 16;
 
 /// The schema over a bank.
 #[must_use]
-pub fn schema(bank: Arc<Bank>) -> BankSchema {
-    Schema::build(Query, Mutation::default(), Subscription).data(bank).limit_depth(MAX_DEPTH).extension(Codes).finish()
+pub fn schema(bank: Arc<Bank>, introspection: Introspection) -> BankSchema {
+    let schema = Schema::build(Query, Mutation::default(), Subscription).data(bank).limit_depth(MAX_DEPTH).extension(Codes);
+    introspection.of(schema).finish()
 }
 
 /// The schema in the schema definition language, as it is served.
@@ -38,6 +39,14 @@ pub(crate) fn bank<'a>(ctx: &Context<'a>) -> &'a Arc<Bank> {
 
 pub(crate) fn caller(ctx: &Context<'_>) -> Caller {
     ctx.data_opt::<Caller>().copied().unwrap_or(Caller::Anonymous)
+}
+
+/// Whoever calls, if they signed in.
+pub(crate) fn signed_in(ctx: &Context<'_>) -> Result<Caller, Failure> {
+    match caller(ctx) {
+        Caller::Anonymous => Err(Failure::Unauthenticated),
+        caller @ (Caller::Customer(_) | Caller::Operator) => Ok(caller),
+    }
 }
 
 /// The customer that calls.
