@@ -5,7 +5,11 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Parser, Subcommand};
 use domain::{CustomerId, fraud::Limits};
 
-use crate::{limits::LimitArgs, nats::NATS_PORT};
+use crate::{
+    access::{AccessArgs, NameArgs},
+    limits::LimitArgs,
+    nats::NATS_PORT,
+};
 
 /// Where data lies unless `--data` says otherwise.
 pub(crate) const DEFAULT_DATA: &str = ".data";
@@ -29,7 +33,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Keep a nats-server alive: one that dies, or can no longer write, is started again.
     Nats(NatsArgs),
-    /// Print a bearer token that the gateway of a data folder accepts.
+    /// Print a bearer token, signed with a secret: that of a `dev`, or one that is given.
     Token(TokenArgs),
     /// Print the records of a log, a line of JSON each.
     Cat(CatArgs),
@@ -63,9 +67,6 @@ pub(crate) struct BankArgs {
     #[arg(long, env = "MILLRACE_HOLD_FROM", value_name = "MINOR", default_value_t = Limits::default().hold_from_minor,
           value_parser = clap::value_parser!(i64).range(1..))]
     hold_from: i64,
-    /// The secret that tokens are signed with; without it, one is kept in the data folder.
-    #[arg(long, env = "MILLRACE_JWT_SECRET", hide_env_values = true, value_name = "TEXT")]
-    pub jwt_secret: Option<String>,
     /// An origin whose pages may use the gateway besides its own, like https://app.example; * for any.
     #[arg(long = "allow-origin", env = "MILLRACE_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     pub origins: Vec<String>,
@@ -107,6 +108,8 @@ pub(crate) struct DevArgs {
     pub nats_server: Option<PathBuf>,
     #[command(flatten)]
     pub bank: BankArgs,
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -141,6 +144,8 @@ pub(crate) struct ServeArgs {
     pub shards: Vec<u16>,
     #[command(flatten)]
     pub bank: BankArgs,
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -158,12 +163,17 @@ pub(crate) struct TokenFor {
 pub(crate) struct TokenArgs {
     #[command(flatten)]
     pub whose: TokenFor,
-    /// The data folder of the gateway that is to accept it.
+    /// The data folder of the `dev` that is to accept it.
     #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", default_value = DEFAULT_DATA)]
     pub data: PathBuf,
     /// The secret that tokens are signed with; without it, the one in the data folder.
     #[arg(long, env = "MILLRACE_JWT_SECRET", hide_env_values = true, value_name = "TEXT")]
     pub jwt_secret: Option<String>,
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// How many hours it is good.
+    #[arg(long, env = "MILLRACE_HOURS", value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=8_760))]
+    pub hours: u32,
 }
 
 #[derive(Debug, clap::Args)]

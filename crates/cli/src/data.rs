@@ -8,13 +8,13 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use gateway::{Caller, Keys};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::args::TokenArgs;
+use crate::access::read_secret;
 
-const SECRET: &str = "secret";
+/// Where the secret lies in it.
+pub(crate) const SECRET: &str = "secret";
 
 /// A folder that only this process uses, as long as this lives.
 #[derive(Debug)]
@@ -79,12 +79,8 @@ impl DataFolder {
         self.path.join("state")
     }
 
-    /// The keys of this folder's gateway: of the secret that is given, or of the folder's own, which
-    /// is made at the first time and readable by its owner only.
-    pub(crate) fn keys(&self, given: Option<&str>) -> anyhow::Result<Keys> {
-        if let Some(secret) = given {
-            return Ok(Keys::from_secret(secret.as_bytes()));
-        }
+    /// The secret of this folder, which is made at the first time and readable by its owner only.
+    pub(crate) fn secret(&self) -> anyhow::Result<Vec<u8>> {
         let path = self.path.join(SECRET);
         let mut options = File::options();
         match options.write(true).create_new(true).mode(0o600).open(&path) {
@@ -95,29 +91,6 @@ impl DataFolder {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).context("the secret cannot be written"),
         }
-        read_keys(&path)
+        read_secret(&path)
     }
-}
-
-fn read_keys(path: &Path) -> anyhow::Result<Keys> {
-    let secret = fs::read(path).with_context(|| format!("the secret {} cannot be read", path.display()))?;
-    if secret.is_empty() {
-        bail!("the secret {} is empty: delete it, and start again", path.display());
-    }
-    Ok(Keys::from_secret(&secret))
-}
-
-/// The `token` command.
-#[expect(clippy::print_stdout, reason = "the token is what the command is for")]
-pub(crate) fn print_token(args: &TokenArgs) -> anyhow::Result<()> {
-    let keys = match &args.jwt_secret {
-        Some(secret) => Keys::from_secret(secret.as_bytes()),
-        None => {
-            let hint = "start `millrace dev` or `millrace serve` on this folder first, or name another with --data";
-            read_keys(&args.data.join(SECRET)).context(hint)?
-        }
-    };
-    let caller = args.whose.customer.map_or(Caller::Operator, Caller::Customer);
-    println!("{}", keys.mint(caller)?);
-    Ok(())
 }

@@ -29,6 +29,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let topology = topology(&args.bank)?;
     let program = nats::find(args.nats_server.as_deref())?;
     let data = if args.ephemeral { DataFolder::ephemeral()? } else { DataFolder::open(&args.data)? };
+    let access = args.access.for_development(&data).await?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, if args.any_port { 0 } else { GATEWAY_PORT }));
     let listener = listen(args.listen.unwrap_or(any)).await?;
     let address = listener.local_addr()?;
@@ -42,7 +43,8 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
         serving = async {
             let broker = Broker::connect(&url).await.with_context(|| nats_log(data.path()))?;
             streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
-            let running = Running::start(&Roles::all(&topology), &args.bank, &data, Host::new(broker, Arc::clone(&topology)), Some(listener))?;
+            let host = Host::new(broker, Arc::clone(&topology));
+            let running = Running::start(&Roles::all(&topology), &args.bank, &data, host, Some(listener), Some(access))?;
             let is_level = match &running.gateway {
                 Some(bank) => tokio::time::timeout(LEVEL_WAIT, bank.models.level()).await.is_ok(),
                 None => false,

@@ -1,5 +1,6 @@
 //! `millrace`, the one binary: wiring that reads as a list. It must never hold a rule of the bank.
 
+mod access;
 mod args;
 mod audit;
 mod audit_table;
@@ -55,7 +56,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dev(args) => runtime.block_on(dev::run(args)),
         Command::Serve(args) => runtime.block_on(serve::run(args)),
         Command::Nats(args) => runtime.block_on(nats::run(args)),
-        Command::Token(args) => data::print_token(&args),
+        Command::Token(args) => access::print_token(&args),
         Command::Cat(args) => runtime.block_on(cat::run(args)),
         Command::Audit(args) => runtime.block_on(audit::run(args)).map(|passed| code = audit::code(passed)),
         Command::Supervised { .. } => Ok(()),

@@ -17,6 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access::Access,
     args::{BankArgs, ServeArgs},
     data::DataFolder,
     stop,
@@ -99,36 +100,36 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts `roles` on a broker whose streams are there.
+    /// Starts `roles` on a broker whose streams are there; a gateway is what has `access`.
     pub(crate) fn start(
         roles: &Roles,
         args: &BankArgs,
         data: &DataFolder,
         host: Host,
         listener: Option<TcpListener>,
+        access: Option<Access>,
     ) -> anyhow::Result<Self> {
         let settings = Settings { shards: roles.shards.clone(), limits: args.limits() };
         for role in &roles.services {
             services::run(*role, &settings, &host, &data.state())?;
         }
         let mut running = Self { gateway: None, host, requests: runtime_for_requests()? };
-        match listener {
-            Some(listener) if roles.gateway => running.start_gateway(args, data, listener)?,
-            Some(listener) => running.listen(gateway::serve_health(listener, running.host.clone())),
-            None => {}
+        match (listener, access) {
+            (Some(listener), Some(access)) => running.start_gateway(args, data, listener, access)?,
+            (Some(listener), None) => running.listen(gateway::serve_health(listener, running.host.clone())),
+            (None, _) => {}
         }
         Ok(running)
     }
 
-    fn start_gateway(&mut self, args: &BankArgs, data: &DataFolder, listener: TcpListener) -> anyhow::Result<()> {
+    fn start_gateway(&mut self, args: &BankArgs, data: &DataFolder, listener: TcpListener, access: Access) -> anyhow::Result<()> {
         let models = Arc::new(Models::new(&data.models(), self.host.topology.shards));
         models.run(&self.host);
-        let keys = data.keys(args.jwt_secret.as_deref())?;
-        let bank = Arc::new(Bank::new(models, &self.host, keys.clone(), true));
+        let bank = Arc::new(Bank::new(models, &self.host, access.issuer));
         let limits = Limits::from(&args.sizes);
-        let schema = gateway::schema(Arc::clone(&bank), &limits);
+        let schema = gateway::schema(Arc::clone(&bank), access.introspection, &limits);
         let documents = args.trusted_documents.as_deref().map_or(Ok(Documents::default()), Documents::trusted)?;
-        let gateway = Gateway::new(schema, keys, limits, documents);
+        let gateway = Gateway::new(schema, access.keys, limits, documents);
         self.gateway = Some(bank);
         self.listen(gateway::serve(listener, gateway, Origins::new(&args.origins)?, self.host.clone()));
         Ok(())
@@ -170,6 +171,7 @@ fn runtime_for_requests() -> std::io::Result<Runtime> {
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let topology = topology(&args.bank)?;
     let roles = Roles::chosen(&args.roles, &args.shards, &topology)?;
+    let access = if roles.gateway { Some(args.access.for_production().await?) } else { None };
     let data = DataFolder::open(&args.data)?;
     let address = args.listen.or_else(|| roles.gateway.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, GATEWAY_PORT))));
     let listener = match address {
@@ -181,7 +183,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     stop::on_signal(stop.clone())?;
     let broker = Broker::connect(&args.nats).await?;
     streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
-    let running = Running::start(&roles, &args.bank, &data, Host::new(broker, topology), listener)?;
+    let running = Running::start(&roles, &args.bank, &data, Host::new(broker, topology), listener, access)?;
     match address {
         Some(address) if roles.gateway => tracing::info!("Serving GraphQL at http://{address}/graphql"),
         Some(address) => tracing::info!("Serving without a gateway, /health at http://{address}/health/ready"),

@@ -12,11 +12,13 @@ use domain::{
     customers::{CustomerCommand, CustomerRefusal},
     payments::PaymentCommand,
 };
-use projections::{AccountRow, CustomerRow, Directory, Overview, PaymentHistory, PaymentRow, Position, Projection, ReadModel, StoreError};
+use projections::{
+    AccountRow, CustomerRow, Directory, Overview, PaymentHistory, PaymentRow, PaymentStatus, Position, Projection, ReadModel, StoreError,
+};
 use streams::{AppendError, CommandAppender, Host, LogName};
 use uuid::Uuid;
 
-use crate::{Keys, Models, errors::Failure, models::READ_WAIT, recent::RecentKeys};
+use crate::{Caller, Issuer, Models, errors::Failure, models::READ_WAIT, recent::RecentKeys};
 
 /// How long a command waits for the answer of its service. When it is over, the command is stored
 /// and will still be acted on.
@@ -38,10 +40,8 @@ pub(crate) enum Answer<T, R> {
 pub struct Bank {
     /// What reads are answered from.
     pub models: Arc<Models>,
-    /// What tokens are signed and checked with.
-    pub keys: Keys,
-    /// Whether this gateway gives tokens to customers that register.
-    pub issues_tokens: bool,
+    /// Gives tokens to customers that register; none in production.
+    pub issuer: Option<Issuer>,
     pub(crate) host: Host,
     pub(crate) payments: Vec<CommandAppender<PaymentCommand>>,
     pub(crate) recent: RecentKeys,
@@ -54,7 +54,7 @@ pub struct Bank {
 impl Bank {
     /// A gateway's inside, on models that are being folded; appends until the host stops.
     #[must_use]
-    pub fn new(models: Arc<Models>, host: &Host, keys: Keys, issues_tokens: bool) -> Self {
+    pub fn new(models: Arc<Models>, host: &Host, issuer: Option<Issuer>) -> Self {
         let seen: Arc<dyn Fn() -> streams::Cursor + Send + Sync> = {
             let models = Arc::clone(&models);
             Arc::new(move || models.seen())
@@ -62,8 +62,7 @@ impl Bank {
         let shards = host.topology.shards;
         let orders = |shard| CommandAppender::start(host.broker.log(payment_commands(shard)), Arc::clone(&seen), host.stop.clone());
         Self {
-            keys,
-            issues_tokens,
+            issuer,
             payments: (0..shards).map(orders).collect(),
             customers: CommandAppender::start(host.broker.log(customer_commands()), Arc::clone(&seen), host.stop.clone()),
             accounts: CommandAppender::start(host.broker.log(account_commands()), Arc::clone(&seen), host.stop.clone()),
@@ -109,20 +108,22 @@ impl Bank {
         }
     }
 
-    /// A payment, and the shard it lives on. One that this gateway said was accepted is waited for.
-    pub(crate) async fn payment(&self, id: PaymentId) -> Result<Option<(Shard, PaymentRow)>, Failure> {
-        if let Ok(Some(found)) = self.models.payment(id) {
+    /// A payment that `caller` may see, and the shard it lives on. One that this gateway said was accepted
+    /// is waited for. One that is not theirs takes the way of one that does not exist, waits included.
+    pub(crate) async fn payment(&self, caller: Caller, id: PaymentId) -> Result<Option<(Shard, PaymentRow)>, Failure> {
+        let find = || self.models.payment(id, |row| may_see(&self.models, caller, row));
+        if let Ok(Some(found)) = find() {
             return Ok(Some(found));
         }
         self.own_payments().await;
-        match self.models.payment(id) {
+        match find() {
             Err(StoreError::NotLevel) => {}
             found => return Ok(found?),
         }
         for shard in 0..self.models.shards() {
             self.history(Shard(shard)).await?;
         }
-        Ok(self.models.payment(id)?)
+        Ok(find()?)
     }
 
     /// Registers a customer under `id`; the same again changes nothing.
@@ -232,6 +233,23 @@ impl From<AppendError> for crate::PayError {
     fn from(error: AppendError) -> Self {
         Self::Failed(error.into())
     }
+}
+
+/// Whether a payment is any of the caller's business: it debits an account of theirs, or has credited
+/// one. Who is to be paid sees a payment once it pays.
+fn may_see(models: &Models, caller: Caller, row: &PaymentRow) -> Result<bool, ReadError> {
+    let customer = match caller {
+        Caller::Anonymous => return Ok(false),
+        Caller::Operator => return Ok(true),
+        Caller::Customer(customer) => customer,
+    };
+    let credited = row.creditor.filter(|_| row.status() == PaymentStatus::Booked);
+    for account in row.order.debtor.account().into_iter().chain(credited) {
+        if models.directory.account(account)?.is_some_and(|account| account.holder == customer) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn new_command() -> CommandId {

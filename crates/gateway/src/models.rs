@@ -55,16 +55,21 @@ impl Models {
         &self.histories[usize::from(shard.0)]
     }
 
-    /// A payment, and the shard it lives on.
+    /// A payment that may be seen, and the shard it lives on. Where it may not, the search goes on as if
+    /// it were not there.
     ///
     /// # Errors
     /// [`StoreError`]; where one shard cannot be asked, only if no other has it.
-    pub fn payment(&self, id: PaymentId) -> Result<Option<(Shard, PaymentRow)>, StoreError> {
+    pub fn payment(
+        &self,
+        id: PaymentId,
+        may_see: impl Fn(&PaymentRow) -> Result<bool, StoreError>,
+    ) -> Result<Option<(Shard, PaymentRow)>, StoreError> {
         let mut missing = Ok(None);
         for (shard, model) in (0..).zip(&self.histories) {
             match model.payment(id) {
-                Ok(Some(row)) => return Ok(Some((Shard(shard), row))),
-                Ok(None) => {}
+                Ok(Some(row)) if may_see(&row)? => return Ok(Some((Shard(shard), row))),
+                Ok(_) => {}
                 Err(error) => missing = Err(error),
             }
         }

@@ -1,5 +1,7 @@
 //! Mutations of customers and accounts. This module must never decide; it asks and tells.
 
+use std::time::Duration;
+
 use async_graphql::{Context, MergedObject, Object, Result, SimpleObject};
 use domain::{AccountId, CustomerId, Email, PersonName, TextError, accounts::AccountRefusal, customers::CustomerRefusal, parse_minor};
 use projections::CustomerRow;
@@ -22,6 +24,9 @@ use crate::{
 /// What can be changed.
 #[derive(MergedObject, Default)]
 pub struct Mutation(CustomerMutation, AccountMutation, PaymentMutation);
+
+/// How long a token of somebody who registers is good: a month of development.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 #[derive(SimpleObject, Default)]
 struct RegisterCustomerPayload {
@@ -164,7 +169,7 @@ fn changed(id: CustomerId, row: CustomerRow, position: projections::Position) ->
 }
 
 fn token(bank: &Bank, id: CustomerId) -> Option<String> {
-    bank.issues_tokens.then(|| bank.keys.mint(Caller::Customer(id)).ok()).flatten()
+    bank.issuer.as_ref()?.issue(Caller::Customer(id), TOKEN_LIFETIME)
 }
 
 fn name(text: &str, errors: &mut Vec<UserError>) -> Option<PersonName> {

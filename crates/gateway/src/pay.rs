@@ -150,7 +150,8 @@ impl Bank {
 
     /// What is known of an id, if anything is.
     fn accepted_before(&self, order: &PaymentOrder) -> Result<Option<Result<Accepted, PayError>>, StoreError> {
-        let (shard, row) = match self.models.payment(order.id) {
+        // The id is made of the initiator and the key, so what is there is the initiator's.
+        let (shard, row) = match self.models.payment(order.id, |_| Ok(true)) {
             Ok(Some(found)) => found,
             // Other shards do not matter, see `keys_of`.
             Ok(None) | Err(StoreError::NotLevel) => return Ok(None),

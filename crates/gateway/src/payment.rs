@@ -5,7 +5,7 @@ use domain::PaymentId;
 use projections::PaymentRow;
 
 use crate::{
-    Bank, Caller, ReadError,
+    Bank, Caller,
     account::Money,
     customer::Payee,
     errors::Failure,
@@ -63,20 +63,7 @@ pub(crate) struct Payment {
 impl Payment {
     /// The payment, if it exists and the caller may see it: the same answer for both.
     pub(crate) async fn find(bank: &Bank, caller: Caller, id: PaymentId) -> Result<Option<Self>, Failure> {
-        let Some((_, row)) = bank.payment(id).await? else { return Ok(None) };
-        Ok(Self::is_visible(bank, caller, &row)?.then_some(Self { row }))
-    }
-
-    fn is_visible(bank: &Bank, caller: Caller, row: &PaymentRow) -> Result<bool, ReadError> {
-        let Caller::Customer(customer) = caller else { return Ok(caller == Caller::Operator) };
-        // Who is to be paid sees a payment once it pays.
-        let credited = row.creditor.filter(|_| row.status() == projections::PaymentStatus::Booked);
-        for account in row.order.debtor.account().into_iter().chain(credited) {
-            if bank.models.directory.account(account)?.is_some_and(|account| account.holder == customer) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(bank.payment(caller, id).await?.map(|(_, row)| Self { row }))
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Bank, PayError,
+    Bank, Caller, PayError,
     errors::Failure,
     inputs::{
         DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, UserError, UserErrorCode, idempotency_key,
@@ -97,7 +97,7 @@ impl PaymentMutation {
         let mut errors = Vec::new();
         let note = reference("note", input.note.as_deref(), &mut errors);
         let Ok(id) = input.payment_id.parse::<PaymentId>() else { return Ok(InitiatePaymentPayload::refused(vec![unknown()])) };
-        let (shard, row) = match bank(ctx).payment(id).await? {
+        let (shard, row) = match bank(ctx).payment(Caller::Operator, id).await? {
             None => return Ok(InitiatePaymentPayload::refused(vec![unknown()])),
             Some((_, row)) if row.status() != PaymentStatus::Held => return Ok(InitiatePaymentPayload::refused(vec![not_held()])),
             Some(_) if !errors.is_empty() => return Ok(InitiatePaymentPayload::refused(errors)),

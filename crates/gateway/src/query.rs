@@ -10,7 +10,7 @@ use crate::{
     errors::Failure,
     payment::Payment,
     scalars::{Iban, Position},
-    schema::{Page, bank, caller, decode_cursor, encode_cursor, operator, page, page_complexity, page_size},
+    schema::{Page, bank, caller, decode_cursor, encode_cursor, operator, page, page_complexity, page_size, signed_in},
     system::System,
     transaction::Transaction,
 };
@@ -51,8 +51,9 @@ pub struct Query;
 impl Query {
     /// Resolves any id the caller may see; null for one that does not exist or is not theirs.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
+        let Ok(caller) = signed_in(ctx) else { return Ok(None) };
         bank(ctx).directory().await?;
-        Ok(Node::find(bank(ctx), caller(ctx), &id).await?)
+        Ok(Node::find(bank(ctx), caller, &id).await?)
     }
 
     /// The signed-in customer; null for an operator or an anonymous caller.
@@ -65,27 +66,30 @@ impl Query {
 
     /// An account of the caller (any account for an operator).
     async fn account(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Result<Option<Account>> {
+        // Whoever is nobody here is not told how far logs have come either.
+        let Ok(caller) = signed_in(ctx) else { return Ok(None) };
         let bank = bank(ctx);
         bank.reach(at_least.as_ref().map(|position| &position.0)).await?;
         let Ok(id) = id.parse() else { return Ok(None) };
-        Ok(Account::find(bank, caller(ctx), id).map_err(Failure::from)?)
+        Ok(Account::find(bank, caller, id).map_err(Failure::from)?)
     }
 
     /// A payment that debits or credits an account of the caller.
     async fn payment(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Result<Option<Payment>> {
+        let Ok(caller) = signed_in(ctx) else { return Ok(None) };
         let bank = bank(ctx);
         bank.reach(at_least.as_ref().map(|position| &position.0)).await?;
         let Ok(id) = id.parse() else { return Ok(None) };
-        Ok(Payment::find(bank, caller(ctx), id).await?)
+        Ok(Payment::find(bank, caller, id).await?)
     }
 
     /// Who would be paid: the holder's name and currency behind an IBAN held at this bank, before paying it.
     async fn payee(&self, ctx: &Context<'_>, iban: Iban) -> Result<Option<Payee>> {
-        bank(ctx).directory().await?;
-        match caller(ctx) {
-            Caller::Anonymous => Ok(None),
-            Caller::Customer(_) | Caller::Operator => Ok(Payee::find(bank(ctx), iban.0).map_err(Failure::from)?),
+        if signed_in(ctx).is_err() {
+            return Ok(None);
         }
+        bank(ctx).directory().await?;
+        Ok(Payee::find(bank(ctx), iban.0).map_err(Failure::from)?)
     }
 
     /// Operators: payments held for review, oldest first.

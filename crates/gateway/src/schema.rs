@@ -9,7 +9,7 @@ use async_graphql::{
 };
 use domain::CustomerId;
 
-use crate::{Bank, Caller, Limits, errors::Failure, mutation::Mutation, query::Query, subscription::Subscription};
+use crate::{Bank, Caller, Introspection, Limits, errors::Failure, mutation::Mutation, query::Query, subscription::Subscription};
 
 /// The schema, to execute requests on.
 pub type BankSchema = Schema<Query, Mutation, Subscription>;
@@ -19,14 +19,14 @@ const MAX_PAGE: usize = 100;
 
 /// The schema over a bank, which refuses what is larger than the limits.
 #[must_use]
-pub fn schema(bank: Arc<Bank>, limits: &Limits) -> BankSchema {
-    Schema::build(Query, Mutation::default(), Subscription)
+pub fn schema(bank: Arc<Bank>, introspection: Introspection, limits: &Limits) -> BankSchema {
+    let schema = Schema::build(Query, Mutation::default(), Subscription)
         .data(bank)
         .limit_depth(limits.depth)
         .limit_complexity(limits.complexity)
         .limit_directives(limits.directives)
-        .extension(Codes)
-        .finish()
+        .extension(Codes);
+    introspection.of(schema).finish()
 }
 
 /// The schema in the schema definition language, as it is served.
@@ -41,6 +41,14 @@ pub(crate) fn bank<'a>(ctx: &Context<'a>) -> &'a Arc<Bank> {
 
 pub(crate) fn caller(ctx: &Context<'_>) -> Caller {
     ctx.data_opt::<Caller>().copied().unwrap_or(Caller::Anonymous)
+}
+
+/// Whoever calls, if they signed in.
+pub(crate) fn signed_in(ctx: &Context<'_>) -> Result<Caller, Failure> {
+    match caller(ctx) {
+        Caller::Anonymous => Err(Failure::Unauthenticated),
+        caller @ (Caller::Customer(_) | Caller::Operator) => Ok(caller),
+    }
 }
 
 /// The customer that calls.

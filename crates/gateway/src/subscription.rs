@@ -14,7 +14,7 @@ use crate::{
     account::{Account, Balance},
     errors::Failure,
     payment::Payment,
-    schema::{bank, caller},
+    schema::{bank, signed_in},
     transaction::Transaction,
 };
 
@@ -68,10 +68,10 @@ impl Subscription {
 
     /// The payment now, then at every status it reaches; completes after a final one.
     async fn payment_changed(&self, ctx: &Context<'_>, id: ID) -> Result<impl Stream<Item = Result<Payment>> + use<>> {
-        let bank = Arc::clone(bank(ctx));
+        let (bank, caller) = (Arc::clone(bank(ctx)), signed_in(ctx)?);
         let id: PaymentId = id.parse().map_err(|_| Failure::UnknownPayment)?;
         bank.directory().await?;
-        let shard = known(&bank, caller(ctx), id).await?;
+        let shard = known(&bank, caller, id).await?;
         let watch = bank.models.history(shard).watch(id);
         let payments = Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new() };
         Ok(until_error(payments, async |payments| Ok(payments.next().await?.map(|row| Payment { row }))))
@@ -95,8 +95,9 @@ fn until_error<S: Send, T: Send>(
 
 /// An account that the caller may see.
 fn visible(ctx: &Context<'_>, id: &ID) -> Result<AccountRow, Failure> {
+    let caller = signed_in(ctx)?;
     let id: AccountId = id.parse().map_err(|_| Failure::UnknownAccount)?;
-    Account::find(bank(ctx), caller(ctx), id)?.map(|account| account.row).ok_or(Failure::UnknownAccount)
+    Account::find(bank(ctx), caller, id)?.map(|account| account.row).ok_or(Failure::UnknownAccount)
 }
 
 /// The shard of a payment that the caller may see. One that was accepted a moment ago, perhaps by another
@@ -105,9 +106,7 @@ async fn known(bank: &Bank, caller: Caller, id: PaymentId) -> Result<Shard, Fail
     let mut tick = tokio::time::interval(KNOWN_INTERVAL);
     for _ in 0..KNOWN_ATTEMPTS {
         tick.tick().await;
-        if Payment::find(bank, caller, id).await?.is_some()
-            && let Some((shard, _)) = bank.payment(id).await?
-        {
+        if let Some((shard, _)) = bank.payment(caller, id).await? {
             return Ok(shard);
         }
     }

@@ -9,7 +9,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 
-use crate::PATIENCE;
+use crate::{PATIENCE, tokens};
 
 /// Someone who sends requests.
 #[derive(Debug, Clone)]
@@ -32,17 +32,21 @@ impl Client {
         Self { address: address.to_owned(), ..self.clone() }
     }
 
-    /// Registers a customer and signs in as them.
+    /// Registers a customer and signs in as them: with the gateway's token, or, where it issues none, with
+    /// one of [`tokens`].
     ///
     /// # Errors
     /// Where it is refused.
     pub async fn register(&self, name: &str) -> anyhow::Result<Self> {
         let email = format!("{}@example.org", name.to_lowercase());
-        let mutation =
-            format!("mutation {{ registerCustomer(input: {{name: \"{name}\", email: \"{email}\"}}) {{ token errors {{ code }} }} }}");
-        let data = self.execute(&mutation).await?;
-        let token = data["registerCustomer"]["token"].as_str().with_context(|| format!("a token: {data}"))?;
-        Ok(Self { token: Some(token.to_owned()), ..self.clone() })
+        let input = format!("{{name: \"{name}\", email: \"{email}\"}}");
+        let data = self.execute(&format!("mutation {{ registerCustomer(input: {input}) {{ customer {{ id }} token }} }}")).await?;
+        let registered = &data["registerCustomer"];
+        let token = match registered["token"].as_str() {
+            Some(token) => token.to_owned(),
+            None => tokens::of_customer(registered["customer"]["id"].as_str().with_context(|| format!("a customer: {data}"))?)?,
+        };
+        Ok(Self { token: Some(token), ..self.clone() })
     }
 
     /// Opens an account; answers with its id and IBAN.
@@ -146,7 +150,15 @@ impl Socket {
     /// # Errors
     /// Where the socket is closed.
     pub async fn subscribe(&mut self, id: &str, query: &str) -> anyhow::Result<()> {
-        self.say(&json!({ "id": id, "type": "subscribe", "payload": { "query": query } })).await
+        self.subscribe_with(id, json!({ "query": query })).await
+    }
+
+    /// Starts one with variables, or whatever else a request holds.
+    ///
+    /// # Errors
+    /// Where the socket is closed.
+    pub async fn subscribe_with(&mut self, id: &str, request: Value) -> anyhow::Result<()> {
+        self.say(&json!({ "id": id, "type": "subscribe", "payload": request })).await
     }
 
     /// The next message.

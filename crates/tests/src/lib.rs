@@ -6,6 +6,7 @@ mod client;
 pub mod load;
 pub mod plant;
 mod process;
+pub mod tokens;
 
 pub use client::{Client, Socket, code, money};
 pub use process::{Dev, Nats, free_port, freeze, memory_mib, millrace, nats_server};

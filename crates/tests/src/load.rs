@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use streams::{Broker, CommandAppender, Cursor, LogName};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Client, Dev, Nats};
+use crate::{Client, Nats, tokens};
 
 /// What the built-in streams.yaml has.
 pub const SHARDS: u16 = 2;
@@ -30,13 +30,12 @@ pub struct Holder {
     pub iban: String,
 }
 
-/// An operator of a gateway whose secret is `test`.
+/// An operator of a gateway that has the tests' secret.
 ///
 /// # Errors
 /// Where no token can be had.
-pub async fn operator(address: &str) -> anyhow::Result<Client> {
-    let token = Dev::output(&["token", "--role", "operator", "--jwt-secret", "test"]).await?;
-    Ok(Client::new(address, Some(String::from_utf8(token.stdout)?.trim())))
+pub fn operator(address: &str) -> anyhow::Result<Client> {
+    Ok(Client::new(address, Some(&tokens::of_operator()?)))
 }
 
 /// Makes customers with 100,000.00 each.
@@ -44,7 +43,7 @@ pub async fn operator(address: &str) -> anyhow::Result<Client> {
 /// # Errors
 /// Where one is refused.
 pub async fn holders(address: &str, count: usize) -> anyhow::Result<Vec<Holder>> {
-    let operator = operator(address).await?;
+    let operator = operator(address)?;
     let open = |number: usize| {
         let operator = operator.clone();
         async move {

@@ -15,7 +15,7 @@ use tokio::{
     process as aio,
 };
 
-use crate::{Client, PATIENCE};
+use crate::{Client, PATIENCE, tokens::SECRET};
 
 /// The binary under test, beside the test's own.
 ///
@@ -163,7 +163,8 @@ impl Dev {
         Ok(Self { child, address, nats })
     }
 
-    /// Starts `serve` with everything on a nats-server, and waits until it answers.
+    /// Starts `serve` with everything on a nats-server, and waits until it answers. Its keys are the tests'
+    /// secret, unless the arguments name a JWK Set.
     ///
     /// # Errors
     /// Where it does not come up.
@@ -171,7 +172,10 @@ impl Dev {
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = aio::Command::new(millrace()?);
         command.args(["serve", "--nats", &nats.url(), "--listen", &address, "--data"]).arg(data).args(arguments);
-        let child = command.env("MILLRACE_LOG", "warn,async_nats=off").env("MILLRACE_JWT_SECRET", "test").kill_on_drop(true).spawn()?;
+        if !arguments.contains(&"--jwks") {
+            command.env("MILLRACE_JWT_SECRET", SECRET);
+        }
+        let child = command.env("MILLRACE_LOG", "warn,async_nats=off").kill_on_drop(true).spawn()?;
         let client = Client::new(&address, None);
         crate::eventually("serve answers", || async { Ok(client.execute("{ __typename }").await.ok()) }).await?;
         Ok(Self { child, address, nats: nats.url() })

@@ -87,7 +87,7 @@ async fn payments(address: &str, operator: &Client) {
 async fn bank() -> (Nats, TempDir) {
     let (nats, data) = (Nats::start().expect("a nats-server"), tempfile::tempdir().expect("a folder"));
     let serve = Dev::serve(&nats, data.path(), &["--hold-from", "5000"]).await.expect("up");
-    let operator = operator(&serve.address).await.expect("a token");
+    let operator = operator(&serve.address).expect("a token");
     payments(&serve.address, &operator).await;
     all_level(&operator, tests::PATIENCE).await.expect("level");
     assert!(serve.interrupt().await.expect("it ends").1);

@@ -4,7 +4,10 @@
 
 use std::{net::TcpListener, path::Path, process::Output, time::Duration};
 
-use tests::{Client, Dev, free_port, nats_server};
+use tests::{
+    Client, Dev, free_port, nats_server,
+    tokens::{self, SECRET},
+};
 
 /// Runs to an end that must be a failure with one line, which it returns.
 async fn refused(arguments: &[&str]) -> String {
@@ -45,8 +48,21 @@ async fn what_is_wrong_is_said_on_one_line_with_what_to_do() {
     let unwritable = refused(&dev(&below_a_file, &nats, &["--any-port"])).await;
     assert!(unwritable.contains("cannot be written") && unwritable.contains("--data"), "{unwritable}");
     let nobody = format!("nats://127.0.0.1:{}", free_port().expect("a port"));
-    let away = refused(&["serve", "--nats", &nobody, "--data", &data, "--listen", "127.0.0.1:0"]).await;
+    let away = refused(&["serve", "--nats", &nobody, "--data", &data, "--listen", "127.0.0.1:0", "--jwt-secret", SECRET]).await;
     assert!(away.contains(&nobody) && away.contains("--nats"), "{away}");
+    for (arguments, says) in [
+        (&[][..], "a gateway needs keys"),
+        (&["--jwt-secret", "0123456789012345678901234567890"], "--jwt-secret has 31 bytes"),
+        (&["--jwks", "keys.json"], "--jwt-issuer"),
+        (&["--jwks", "http://issuer.example/keys", "--jwt-issuer", "i", "--jwt-audience", "a"], "https"),
+        (&["--jwks", "/nowhere.json", "--jwt-issuer", "i", "--jwt-audience", "a"], "/nowhere.json"),
+        (&["--jwks", "keys.json", "--jwt-issuer", "i", "--jwt-audience", "a", "--jwt-algorithms", "HS256"], "RS256"),
+        (&["--jwks", "keys.json", "--jwt-secret", SECRET], "cannot be used with"),
+    ] {
+        let Output { status, stderr, .. } = Dev::output(&[&["serve", "--data", &data], arguments].concat()).await.expect("it ends");
+        let text = String::from_utf8(stderr).expect("text");
+        assert!(!status.success() && text.contains(says) && !text.contains(SECRET), "{arguments:?}: {text}");
+    }
     let role = refused(&["serve", "--data", &data, "--roles", "cashier"]).await;
     assert!(role.contains("cashier") && role.contains("ledger"), "{role}");
     let secret = refused(&["token", "--role", "operator", "--data", "/nowhere"]).await;
@@ -65,13 +81,11 @@ async fn one_folder_has_one_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_stops_everything_and_a_restart_has_everything() {
     let folder = tempfile::tempdir().expect("a folder");
-    let secret = ["--jwt-secret", "test"];
+    let secret = ["--jwt-secret", SECRET];
     let first = Dev::start(folder.path(), &secret).await.expect("up");
-    let token =
-        Dev::output(&["token", "--customer", "cus_00000000000000000000000000000011", "--jwt-secret", "test"]).await.expect("a token");
-    let token = String::from_utf8(token.stdout).expect("text");
+    let token = tokens::of_customer("cus_00000000000000000000000000000011").expect("a token");
     let query = "{ viewer { name accounts { nodes { id balance { booked { amount } version } } } } }";
-    let lisa = Client::new(&first.address, Some(token.trim()));
+    let lisa = Client::new(&first.address, Some(&token));
     let before = lisa.execute(query).await.expect("an answer");
     assert_eq!(before["viewer"]["accounts"]["nodes"][0]["balance"]["booked"]["amount"], "1000.00");
     let _socket = lisa.socket().await.expect("an open websocket does not keep it from stopping");

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
-use tests::{Client, Dev, Nats, freeze, load::operator, money};
+use tests::{Client, Dev, Nats, freeze, load::operator, money, tokens::SECRET};
 
 /// What each of the payers starts with, in cents.
 const START_MINOR: i64 = 1_000_000;
@@ -90,8 +90,8 @@ async fn check(payers: &[Payer], address: &str, accepted: &[BTreeMap<usize, Stri
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_the_middle_of_a_thousand_payments() {
     let data = tempfile::tempdir().expect("a folder");
-    let dev = Dev::start(data.path(), &["--no-demo", "--jwt-secret", "test"]).await.expect("up");
-    let operator = operator(&dev.address).await.expect("a token");
+    let dev = Dev::start(data.path(), &["--no-demo", "--jwt-secret", SECRET]).await.expect("up");
+    let operator = operator(&dev.address).expect("a token");
     let payers = payers(&dev.address, &operator).await;
     let address = std::sync::Mutex::new(dev.address.clone());
     let current = || address.lock().expect("not poisoned").clone();
@@ -118,7 +118,7 @@ async fn killed_in_the_middle_of_a_thousand_payments() {
             let reached = || async { Ok((done.load(std::sync::atomic::Ordering::Relaxed) >= at).then_some(())) };
             tests::eventually("the middle", reached).await.expect("reached");
             dev.kill().await.expect("killed");
-            dev = Dev::start(data.path(), &["--no-demo", "--jwt-secret", "test"]).await.expect("up again");
+            dev = Dev::start(data.path(), &["--no-demo", "--jwt-secret", SECRET]).await.expect("up again");
             *address.lock().expect("not poisoned") = dev.address.clone();
         }
         dev
@@ -134,7 +134,7 @@ async fn two_processes_with_the_same_roles_and_shards_book_everything_once() {
     let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let first = Dev::serve(&nats, one.path(), &[]).await.expect("up");
     let second = Dev::serve(&nats, two.path(), &[]).await.expect("up");
-    let operator = operator(&first.address).await.expect("a token");
+    let operator = operator(&first.address).expect("a token");
     let payers = payers(&first.address, &operator).await;
     let addresses = [first.address.as_str(), second.address.as_str()];
     let reversed = [addresses[1], addresses[0]];
@@ -156,7 +156,7 @@ async fn a_broker_that_is_away_refuses_clearly_and_loses_nothing() {
     let mut nats = Nats::start().expect("a nats-server");
     let data = tempfile::tempdir().expect("a folder");
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let operator = operator(&serve.address).await.expect("a token");
+    let operator = operator(&serve.address).expect("a token");
     let payers = payers(&serve.address, &operator).await;
     let gateway = [serve.address.as_str()];
     let before = join_all((0..PAYERS).map(|payer| pay_all(&payers, &gateway, payer, 0..25))).await;
@@ -183,7 +183,7 @@ async fn what_a_silent_broker_leaves_open_is_known_once_it_is_asked_again() {
     let nats = Nats::start().expect("a nats-server");
     let data = tempfile::tempdir().expect("a folder");
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let operator = operator(&serve.address).await.expect("a token");
+    let operator = operator(&serve.address).expect("a token");
     let payers = payers(&serve.address, &operator).await;
     freeze(nats.pid()).expect("stopped");
     let unknown = pay(&payers, &serve.address, 0, 1).await.expect_err("no answer from the log").to_string();
@@ -199,7 +199,7 @@ async fn the_largest_payments_fit_into_a_server_with_default_limits() {
     let nats = Nats::start().expect("a nats-server");
     let data = tempfile::tempdir().expect("a folder");
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let operator = operator(&serve.address).await.expect("a token");
+    let operator = operator(&serve.address).expect("a token");
     let payers = payers(&serve.address, &operator).await;
     let reference = "𝄞".repeat(140);
     let bulk = |payer: usize| {
@@ -224,9 +224,9 @@ async fn the_largest_payments_fit_into_a_server_with_default_limits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_nothing_older_is_read_than_was_told() {
     let data = tempfile::tempdir().expect("a folder");
-    let arguments = ["--no-demo", "--jwt-secret", "test"];
+    let arguments = ["--no-demo", "--jwt-secret", SECRET];
     let dev = Dev::start(data.path(), &arguments).await.expect("up");
-    let operator = operator(&dev.address).await.expect("a token");
+    let operator = operator(&dev.address).expect("a token");
     let payers = payers(&dev.address, &operator).await;
     let accepted = pay_all(&payers, &[&dev.address], 0, 0..300).await;
     for id in accepted.values() {

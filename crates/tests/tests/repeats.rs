@@ -14,7 +14,7 @@ async fn an_order_that_stands_in_the_log_three_times_is_one_payment() {
     let nats = Nats::start().expect("a nats-server");
     let data = tempfile::tempdir().expect("a folder");
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let operator = operator(&serve.address).await.expect("a token");
+    let operator = operator(&serve.address).expect("a token");
     let lisa = Client::new(&serve.address, None).register("Lisa").await.expect("registered");
     let david = Client::new(&serve.address, None).register("David").await.expect("registered");
     let (account, _) = lisa.open_account("EUR").await.expect("opened");

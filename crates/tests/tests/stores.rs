@@ -93,7 +93,7 @@ async fn a_log_that_lost_its_tail_halts_its_shard_and_no_other() {
     let mut nats = Nats::start().expect("a nats-server");
     let (data, before) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let operator = operator(&serve.address).await.expect("a token");
+    let operator = operator(&serve.address).expect("a token");
     let zero = Pair::on(0, &serve.address, &operator).await;
     let one = Pair::on(1, &serve.address, &operator).await;
     zero.book(&serve.address, 3).await;
@@ -137,7 +137,7 @@ async fn read_models_that_are_deleted_or_damaged_come_back_equal() {
     let nats = Nats::start().expect("a nats-server");
     let data = tempfile::tempdir().expect("a folder");
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
-    let operator = operator(&serve.address).await.expect("a token");
+    let operator = operator(&serve.address).expect("a token");
     let pairs = [Pair::on(0, &serve.address, &operator).await, Pair::on(1, &serve.address, &operator).await];
     for pair in &pairs {
         pair.book(&serve.address, 20).await;

@@ -63,7 +63,7 @@ async fn backlog() -> anyhow::Result<Duration> {
         ensure!(client.at(&serve.address).final_status(&id.to_string()).await? == "BOOKED", "booked");
     }
     // Every shard has booked its last payment; what crossed shards is in once all models are level.
-    all_level(&operator(&serve.address).await?, PATIENCE).await?;
+    all_level(&operator(&serve.address)?, PATIENCE).await?;
     let took = since.elapsed();
     let per_account = holders.iter().take(20).map(|holder| async {
         let query = format!("{{ account(id: \"{}\") {{ balance {{ version }} }} }}", holder.account);

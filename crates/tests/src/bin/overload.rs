@@ -73,7 +73,7 @@ async fn main() -> anyhow::Result<()> {
         probed.len(),
         quantiles(&probed)
     );
-    all_level(&operator(&serve.address).await?, LONG).await?;
+    all_level(&operator(&serve.address)?, LONG).await?;
     println!("all worked off {:.1?} after the overload", since.elapsed().saturating_sub(OVERLOAD));
     sampler.abort();
     let (serve_most, nats_most) = *most.lock().await;
@@ -146,7 +146,7 @@ async fn calm(holders: &[Holder], bulks: &Arc<Vec<Vec<u8>>>, serve: &Dev) -> any
     while let Some(some) = senders.join_next().await {
         some?.into_iter().try_for_each(|(answer, took)| note(&mut answers, answer, took))?;
     }
-    all_level(&operator(&serve.address).await?, LONG).await?;
+    all_level(&operator(&serve.address)?, LONG).await?;
     Ok((answers, since.elapsed()))
 }
 

@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
     let since = Instant::now();
     store_payments(&nats, &holders, payments).await?;
     println!("{payments} payments stored in {:.1?} while being booked", since.elapsed());
-    all_level(&operator(&serve.address).await?, LONG).await?;
+    all_level(&operator(&serve.address)?, LONG).await?;
     println!("all booked and in the read models after {:.1?}", since.elapsed());
 
     for run in 1..=RUNS {
@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<()> {
             tests::eventually("accepted", || async { Ok(send(&holders, &serve.address, None).await.ok()) }).await?;
             tests::eventually("booked", || async { Ok((booked(&nats).await? > before).then_some(())) }).await?;
             let booking = since.elapsed();
-            all_level(&operator(&serve.address).await?, LONG).await?;
+            all_level(&operator(&serve.address)?, LONG).await?;
             wait_ready(&serve).await?;
             let how = if kill { "kill -9" } else { "stop" };
             println!(

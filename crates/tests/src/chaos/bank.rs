@@ -11,10 +11,10 @@ use anyhow::{Context as _, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{disk::Disk, proxy::Proxy};
-use crate::{Client, Dev, free_port, millrace, nats_server};
-
-/// What tokens are signed with.
-const SECRET: &str = "chaos";
+use crate::{
+    Client, free_port, millrace, nats_server,
+    tokens::{self, SECRET},
+};
 
 /// A process that is started again and again with the same command.
 #[derive(Debug)]
@@ -172,8 +172,7 @@ impl Bank {
     ///
     /// # Errors
     /// Where no token can be had.
-    pub async fn operator(&self) -> anyhow::Result<Client> {
-        let token = Dev::output(&["token", "--role", "operator", "--jwt-secret", SECRET]).await?;
-        Ok(Client::new(&self.gateways[0], Some(String::from_utf8(token.stdout)?.trim())))
+    pub fn operator(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&self.gateways[0], Some(&tokens::of_operator()?)))
     }
 }

@@ -57,7 +57,7 @@ impl World {
     /// # Errors
     /// Where something is refused.
     pub async fn set_up(bank: &Bank) -> anyhow::Result<Self> {
-        let operator = bank.operator().await?;
+        let operator = bank.operator()?;
         let customer = async |name: String, currency: &str| {
             let client = Client::new(&bank.gateways[0], None).register(&name).await?;
             let (account, iban) = client.open_account(currency).await?;
