@@ -122,7 +122,7 @@ pub(crate) struct ServeArgs {
     /// Where read models and snapshots lie; each process needs its own.
     #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", default_value = DEFAULT_DATA)]
     pub data: PathBuf,
-    /// Where the gateway listens [default: 127.0.0.1:4000]. Without a gateway: where /health is, if given.
+    /// Where the gateway listens [default: 127.0.0.1:4000]. Without a gateway: where /health and /metrics are, if given.
     #[arg(long, env = "MILLRACE_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
     /// What this process runs: customers, accounts, payments, fraud, ledger, gateway.

@@ -17,7 +17,7 @@ use crate::{
     demo::{self, Demo},
     nats::{self, NATS_PORT, NatsServer},
     serve::{GATEWAY_PORT, Roles, Running, listen, topology},
-    stop,
+    stop, telemetry,
 };
 
 /// Read models that take longer than this to become level are no reason to wait: they are being
@@ -26,6 +26,7 @@ const LEVEL_WAIT: Duration = Duration::from_secs(20);
 
 /// The `dev` command.
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
+    telemetry::start()?;
     let topology = topology(&args.bank)?;
     let program = nats::find(args.nats_server.as_deref())?;
     let data = if args.ephemeral { DataFolder::ephemeral()? } else { DataFolder::open(&args.data)? };

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     args::{BankArgs, ServeArgs},
     data::DataFolder,
-    stop,
+    stop, telemetry,
 };
 
 /// The declaration that is used where there is no file.
@@ -165,6 +165,7 @@ fn runtime_for_requests() -> std::io::Result<Runtime> {
 
 /// The `serve` command.
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    telemetry::start()?;
     let topology = topology(&args.bank)?;
     let roles = Roles::chosen(&args.roles, &args.shards, &topology)?;
     let data = DataFolder::open(&args.data)?;
@@ -181,7 +182,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let running = Running::start(&roles, &args.bank, &data, Host::new(broker, topology), listener)?;
     match address {
         Some(address) if roles.gateway => tracing::info!("Serving GraphQL at http://{address}/graphql"),
-        Some(address) => tracing::info!("Serving without a gateway, /health at http://{address}/health/ready"),
+        Some(address) => tracing::info!("Serving without a gateway, /health/ready and /metrics at http://{address}"),
         None => tracing::info!("Serving without a gateway"),
     }
     stop.cancelled().await;

@@ -16,6 +16,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use projections::{RejectedBy, count_rejects};
 use serde_json::json;
 use streams::Host;
 use tokio::net::TcpListener;
@@ -150,6 +151,7 @@ fn unauthenticated(error: AuthError) -> Response {
     (StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer")], refusal(&message, "UNAUTHENTICATED")).into_response()
 }
 
-fn refusal(message: &str, code: &str) -> Json<serde_json::Value> {
+fn refusal(message: &str, code: &'static str) -> Json<serde_json::Value> {
+    count_rejects(RejectedBy::Transport, code, 1);
     Json(json!({ "errors": [{ "message": message, "extensions": { "code": code } }] }))
 }

@@ -4,7 +4,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use domain::{Debtor, IdempotencyKey, Initiator, Money, PaymentId, PaymentOrder, Reference, Review, Shard, payments::PaymentCommand};
-use projections::{PaymentRow, PaymentStatus, StoreError};
+use projections::{PaymentRow, PaymentStatus, StoreError, count_payments};
 use streams::{LogName, Place};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -124,6 +124,7 @@ impl Bank {
     async fn append_order(&self, OrderPlace { shard, place }: OrderPlace<'_>, order: PaymentOrder) -> Result<u64, streams::AppendError> {
         let seq = place.append(PaymentCommand::Initiated(order)).await?;
         self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
+        count_payments(PaymentStatus::Accepted, 1);
         Ok(seq)
     }
 

@@ -9,7 +9,7 @@ use async_graphql::{
 };
 use domain::CustomerId;
 
-use crate::{Bank, Caller, errors::Failure, mutation::Mutation, query::Query, subscription::Subscription};
+use crate::{Bank, Caller, errors::Failure, mutation::Mutation, operations::Operations, query::Query, subscription::Subscription};
 
 /// The schema, to execute requests on.
 pub type BankSchema = Schema<Query, Mutation, Subscription>;
@@ -23,7 +23,12 @@ const MAX_DEPTH: usize = 16;
 /// The schema over a bank.
 #[must_use]
 pub fn schema(bank: Arc<Bank>) -> BankSchema {
-    Schema::build(Query, Mutation::default(), Subscription).data(bank).limit_depth(MAX_DEPTH).extension(Codes).finish()
+    Schema::build(Query, Mutation::default(), Subscription)
+        .data(bank)
+        .limit_depth(MAX_DEPTH)
+        .extension(Operations::default())
+        .extension(Codes)
+        .finish()
 }
 
 /// The schema in the schema definition language, as it is served.

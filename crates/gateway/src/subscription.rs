@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_graphql::{Context, ID, Result, Subscription};
 use domain::{AccountId, PaymentId, Shard};
-use futures_util::{Stream, stream::unfold};
+use futures_util::Stream;
 use projections::{AccountRow, BalanceRow, EntryRow, PaymentRow, Watch};
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     account::{Account, Balance},
     errors::Failure,
     payment::Payment,
+    pushes::pushes,
     schema::{bank, caller},
     transaction::Transaction,
 };
@@ -43,7 +44,8 @@ impl Subscription {
         let bank = Arc::clone(bank(ctx));
         let watch = bank.models.overview(account.id).watch(account.id);
         let after = after_version.map(version);
-        Ok(until_error(Balances { bank, account, watch, sent: None, after }, async |balances| balances.next().await.map(Some)))
+        let balances = Balances { bank, account, watch, sent: None, after };
+        Ok(pushes("balanceChanged", balances, async |balances| balances.next().await.map(Some)))
     }
 
     /// Every transaction booked after the given version (after now, without it), each exactly once, in order, without gaps, across reconnects that resume with the last version seen.
@@ -63,7 +65,7 @@ impl Subscription {
             None => model.balance(account.id).map_err(Failure::from)?.version,
         };
         let entries = Entries { bank, account, watch, sent, read: VecDeque::new() };
-        Ok(until_error(entries, async |entries| entries.next().await.map(Some)))
+        Ok(pushes("transactionBooked", entries, async |entries| entries.next().await.map(Some)))
     }
 
     /// The payment now, then at every status it reaches; completes after a final one.
@@ -74,23 +76,8 @@ impl Subscription {
         let shard = known(&bank, caller(ctx), id).await?;
         let watch = bank.models.history(shard).watch(id);
         let payments = Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new() };
-        Ok(until_error(payments, async |payments| Ok(payments.next().await?.map(|row| Payment { row }))))
+        Ok(pushes("paymentChanged", payments, async |payments| Ok(payments.next().await?.map(|row| Payment { row }))))
     }
-}
-
-/// A stream of what `next` gives, until it gives nothing, or an error, with which it ends: the client
-/// subscribes again with the last version that it has.
-fn until_error<S: Send, T: Send>(
-    state: S,
-    next: impl AsyncFn(&mut S) -> Result<Option<T>, Failure> + Send,
-) -> impl Stream<Item = Result<T>> {
-    unfold(Some((state, next)), |open| async move {
-        let (mut state, next) = open?;
-        match next(&mut state).await {
-            Ok(item) => item.map(|item| (Ok(item), Some((state, next)))),
-            Err(failure) => Some((Err(failure.into()), None)),
-        }
-    })
 }
 
 /// An account that the caller may see.

@@ -6,6 +6,7 @@ mod directory;
 mod fold;
 mod history;
 pub mod inspect;
+mod metrics;
 mod model;
 #[cfg(test)]
 mod model_tests;
@@ -19,6 +20,7 @@ mod watchers;
 
 pub use directory::{AccountRow, CustomerRow, Directory};
 pub use history::PaymentHistory;
+pub use metrics::{RejectedBy, count_payments, count_rejects, describe_metrics};
 pub use model::{Progress, Projection, ReadModel};
 pub use overview::{BalanceRow, EntryRow, Overview};
 pub use overview_tables::PendingRow;

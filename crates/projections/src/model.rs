@@ -159,7 +159,7 @@ impl<P: Projection> ReadModel<P> {
         host.health.note(&self.name, Condition::CatchingUp);
         let goal = ends(host, &self.name).await;
         let mut fold = Fold::begin(opened.db, &self.path, self, &goal, host)?;
-        self.publish(&fold);
+        self.publish(&fold, host);
         if !is_current {
             match self.succeed(fold, host, &goal).await? {
                 Some(successor) => fold = successor,
@@ -172,7 +172,7 @@ impl<P: Projection> ReadModel<P> {
                 touched = fold.step(&self.projection) => touched?,
                 () = host.stop.cancelled() => return fold.save(),
             };
-            self.publish(&fold);
+            self.publish(&fold, host);
             touched.into_iter().for_each(|touched| self.projection.announce(touched));
         }
     }
@@ -189,7 +189,7 @@ impl<P: Projection> ReadModel<P> {
             tokio::select! {
                 touched = old.step(&self.projection) => {
                     let touched = touched?;
-                    self.publish(&old);
+                    self.publish(&old, host);
                     touched.into_iter().for_each(|touched| self.projection.announce(touched));
                 }
                 built = next.step(&self.projection) => drop(built?),
@@ -199,7 +199,7 @@ impl<P: Projection> ReadModel<P> {
         next.save()?;
         std::fs::rename(&path, &self.path).map_err(|error| next.fault(error.to_string()))?;
         self.serving.send_replace(Some(next.db()));
-        self.publish(&next);
+        self.publish(&next, host);
         self.projection.announce_all();
         tracing::info!(model = %self.name, "The new version of a read model serves now");
         Ok(Some(next))
@@ -212,7 +212,8 @@ impl<P: Projection> ReadModel<P> {
         }
     }
 
-    fn publish(&self, fold: &Fold) {
+    fn publish(&self, fold: &Fold, host: &Host) {
+        host.health.note_folded(&self.name, fold.progress().folded());
         self.progress.send_replace(fold.progress().clone());
     }
 }

@@ -7,7 +7,10 @@ use domain::{
 use projections::{Rows, SnapshotStore};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
-use crate::run::{unexpected, write_table};
+use crate::{
+    metrics,
+    run::{unexpected, write_table},
+};
 
 const SPENT: &str = "spent";
 const HELD: &str = "held";
@@ -64,6 +67,10 @@ impl Service for FraudService {
             _ => return Err(unexpected(input)),
         }
         Ok(())
+    }
+
+    fn appended(&self, events: &[Checked]) {
+        metrics::count(events, metrics::checked);
     }
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {

@@ -8,7 +8,10 @@ use domain::{
 use projections::{Rows, SnapshotStore};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
-use crate::run::{unexpected, write_table};
+use crate::{
+    metrics,
+    run::{unexpected, write_table},
+};
 
 const ACCOUNTS: &str = "accounts";
 const STANDINGS: &str = "standings";
@@ -70,6 +73,10 @@ impl Service for LedgerService {
             _ => return Err(unexpected(input)),
         }
         Ok(())
+    }
+
+    fn appended(&self, events: &[LedgerEvent]) {
+        metrics::count(events, metrics::booked);
     }
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {

@@ -9,7 +9,7 @@ use domain::{
 use projections::{Rows, SnapshotStore};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
-use crate::{lazy::LazyTable, run::unexpected};
+use crate::{lazy::LazyTable, metrics, run::unexpected};
 
 pub(crate) struct PaymentsService {
     store: SnapshotStore,
@@ -86,6 +86,10 @@ impl Service for PaymentsService {
             "accounts" => input.events()?.into_iter().try_for_each(|event| self.note(event)),
             _ => Err(unexpected(input)),
         }
+    }
+
+    fn appended(&self, events: &[PaymentEvent]) {
+        metrics::count(events, metrics::validated);
     }
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{AppendError, Cursor, Draft, Log};
+use crate::{AppendError, Cursor, Draft, Log, metrics::WriterMetrics};
 
 /// Commands that wait for their append at most; more are refused at once, so that a caller hears
 /// of overload within milliseconds.
@@ -86,6 +86,7 @@ async fn run<C: Serialize>(
     mut commands: mpsc::Receiver<AppendCommand<C>>,
     stop: CancellationToken,
 ) {
+    let metrics = WriterMetrics::new(log.name());
     let mut waiting = Vec::with_capacity(RECORD_COMMANDS);
     loop {
         let received = tokio::select! {
@@ -97,7 +98,7 @@ async fn run<C: Serialize>(
         }
         let (commands, answers): (Vec<_>, Vec<_>) = waiting.drain(..).map(|waiting| (waiting.command, waiting.answer)).unzip();
         let outcome = match Draft::new(&commands, &seen(), Vec::new()) {
-            Ok(draft) => log.append(&draft, None).await,
+            Ok(draft) => metrics.measure(commands.len(), log.append(&draft, None)).await,
             Err(why) => Err(AppendError::Unavailable(why)),
         };
         match &outcome {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     AppendError, Batches, Chain, Condition, Cursor, Draft, Fault, Host, Inputs, Link, Log, LogName, Mark, Record,
     follower::{Interrupted, recognise},
+    metrics::WriterMetrics,
     now,
     snapshots::Snapshots,
 };
@@ -88,6 +89,9 @@ pub trait Service: Send + Sync + 'static {
     /// Hands out what changed since the last snapshot, to be written together with `checkpoint`.
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot;
 
+    /// Hears what it said, once that is in the log: at one process, and not again after a restart.
+    fn appended(&self, _events: &[Self::Event]) {}
+
     /// The inputs that are a read model of the service: they change what it decides by without an
     /// event of its own, so their position is the snapshot's, whatever the log says.
     fn read_models(&self) -> &'static [&'static str] {
@@ -113,6 +117,7 @@ pub struct Engine<S: Service> {
     host: Host,
     service: S,
     snapshots: Snapshots,
+    metrics: WriterMetrics,
     /// The last record of the own log that this process knows of.
     known: Mark,
     /// The connection on which an append was not acknowledged, until one is again.
@@ -125,6 +130,7 @@ impl<S: Service> Engine<S> {
         let inputs = host.topology.read_by(owner, log.shard());
         let commands = inputs.iter().filter(|input| host.topology.is_command_log(input)).cloned().collect();
         Self {
+            metrics: WriterMetrics::new(&log),
             log: host.broker.log(log),
             inputs,
             commands,
@@ -284,8 +290,11 @@ impl<S: Service> Engine<S> {
             .map_err(|why| Fault::Unreadable { log: name.clone(), seq: at.own.seq + 1, why })?
             .decided_on(&decided_on)
             .chained(at.own.chain.unwrap_or_default());
-        match self.log.append(&draft, Some(at.own.seq)).await {
-            Ok(seq) => Ok(Ok(Mark { seq, chain: draft.chain, created: at.own.created })),
+        match self.metrics.measure(step.events.len(), self.log.append(&draft, Some(at.own.seq))).await {
+            Ok(seq) => {
+                self.service.appended(&step.events);
+                Ok(Ok(Mark { seq, chain: draft.chain, created: at.own.created }))
+            }
             Err(AppendError::Refused) => Ok(Err(Restart::Fenced)),
             Err(AppendError::TooLarge(bytes)) => Err(Fault::StepTooLarge { log: name.clone(), bytes }),
             Err(error @ (AppendError::Unavailable(_) | AppendError::Overloaded | AppendError::Unknown(_))) => {

@@ -13,10 +13,12 @@ mod health;
 mod host;
 mod inputs;
 mod log;
+mod metrics;
 mod pull;
 mod record;
 mod scan;
 mod snapshots;
+mod survey;
 mod topology;
 
 pub use appender::{AppendCommand, CommandAppender, Place};
@@ -30,8 +32,10 @@ pub use health::{Condition, Health};
 pub use host::Host;
 pub use inputs::{Batches, Inputs};
 pub use log::{AppendError, Log, LogInfo};
+pub use metrics::describe_metrics;
 pub use record::{Chain, Cursor, Draft, LogName, Mark, Record};
 pub use scan::{Scan, Sighting};
+pub use survey::{MAX_LAG_RECORDS, Survey, Surveyor};
 pub use topology::{LogDeclaration, Topology, TopologyError};
 
 /// The instant now, from the clock of this machine. Domain rules get it passed in.
