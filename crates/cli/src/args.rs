@@ -66,6 +66,10 @@ pub(crate) struct BankArgs {
     /// The secret that tokens are signed with; without it, one is kept in the data folder.
     #[arg(long, env = "MILLRACE_JWT_SECRET", hide_env_values = true, value_name = "TEXT")]
     pub jwt_secret: Option<String>,
+    /// Send traces to the OpenTelemetry collector at this address, as OTLP over HTTP; OTEL_TRACES_SAMPLER
+    /// and OTEL_TRACES_SAMPLER_ARG say how many.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp: Option<String>,
 }
 
 impl BankArgs {

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     args::{BankArgs, ServeArgs},
     data::DataFolder,
-    stop, telemetry,
+    stop,
+    telemetry::Telemetry,
 };
 
 /// The declaration that is used where there is no file.
@@ -165,7 +166,7 @@ fn runtime_for_requests() -> std::io::Result<Runtime> {
 
 /// The `serve` command.
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
-    telemetry::start()?;
+    let telemetry = Telemetry::start(args.bank.otlp.as_deref())?;
     let topology = topology(&args.bank)?;
     let roles = Roles::chosen(&args.roles, &args.shards, &topology)?;
     let data = DataFolder::open(&args.data)?;
@@ -187,5 +188,6 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
     stop.cancelled().await;
     running.stop().await;
+    telemetry.stop();
     Ok(())
 }

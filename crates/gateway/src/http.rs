@@ -12,7 +12,7 @@ use axum::{
         HeaderMap, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE},
     },
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     response::{Html, IntoResponse, Response},
     routing::get,
 };
@@ -25,7 +25,7 @@ use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, limit::RequestBo
 use crate::{
     AuthError, BankSchema, Caller, Keys,
     budget::{self, Budget},
-    health,
+    health, traces,
 };
 
 /// Largest request body: a bulk of 1,000 payments with the longest texts.
@@ -57,6 +57,7 @@ pub async fn serve(listener: TcpListener, schema: BankSchema, keys: Keys, host: 
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(CorsLayer::permissive())
         .layer(CatchPanicLayer::new())
+        .layer(from_fn(traces::follow))
         .with_state(gateway);
     axum::serve(listener, routes).with_graceful_shutdown(stop).await
 }

@@ -26,6 +26,7 @@ mod schema;
 mod seed;
 mod subscription;
 mod system;
+mod traces;
 mod transaction;
 
 pub use auth::{AuthError, Caller, Keys, SignedIn};

@@ -1,4 +1,4 @@
-//! Measures operations by their names, and counts errors by their codes. Names are the clients' choice,
+//! Measures and traces operations by their names, and counts errors by their codes. Names are the clients' choice,
 //! so only a bounded number of them is told apart. This module must never change a response.
 
 use std::{
@@ -14,6 +14,7 @@ use async_graphql::{
 use futures_util::{StreamExt as _, stream::BoxStream};
 use metrics::{Histogram, histogram};
 use projections::{RejectedBy, count_rejects};
+use streams::TraceSpan;
 use tokio::time::Instant;
 
 use crate::metrics::OPERATION_SECONDS;
@@ -68,21 +69,19 @@ impl Operation {
 }
 
 impl Request {
-    /// Where the time of an operation that is valid goes; none for a subscription, whose pushes are executed one by one.
-    fn histogram(&self, name: Option<&str>) -> Option<Histogram> {
+    /// What a valid operation is known by; none for a subscription, whose pushes are executed one by one.
+    fn label(&self, name: Option<&str>) -> Option<&str> {
         let operation = self.operations.get()?.iter().find(|operation| operation.name.as_deref() == name)?;
-        let label = operation.name.as_deref().unwrap_or(&operation.field);
-        (!operation.is_subscription).then(|| self.named(label))
+        (!operation.is_subscription).then(|| operation.name.as_deref().unwrap_or(&operation.field))
     }
 
-    fn named(&self, label: &str) -> Histogram {
+    /// That name if it is one that is told apart, and where its times go.
+    fn named(&self, label: &str) -> (String, Histogram) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = names.get(label) {
-            return known.clone();
-        }
-        let label = if names.len() < MAX_NAMES && label.len() <= MAX_NAME_BYTES { label } else { OTHER };
+        let is_new = !names.contains_key(label);
+        let label = if is_new && (names.len() >= MAX_NAMES || label.len() > MAX_NAME_BYTES) { OTHER } else { label };
         let new = || histogram!(OPERATION_SECONDS, "operation" => label.to_owned());
-        names.entry(label.to_owned()).or_insert_with(new).clone()
+        (label.to_owned(), names.entry(label.to_owned()).or_insert_with(new).clone())
     }
 }
 
@@ -119,12 +118,14 @@ impl Extension for Request {
     }
 
     async fn execute(&self, ctx: &ExtensionContext<'_>, operation_name: Option<&str>, next: NextExecute<'_>) -> Response {
-        let histogram = self.histogram(operation_name);
+        let Some(label) = self.label(operation_name) else { return next.run(ctx, operation_name).await };
+        let (name, histogram) = self.named(label);
         let since = Instant::now();
-        let response = next.run(ctx, operation_name).await;
-        if let Some(histogram) = histogram {
-            histogram.record(since.elapsed());
-        }
+        let response = match TraceSpan::here(format!("graphql {name}")) {
+            Some(span) => span.during(next.run(ctx, operation_name)).await,
+            None => next.run(ctx, operation_name).await,
+        };
+        histogram.record(since.elapsed());
         response
     }
 }

@@ -8,13 +8,14 @@ use async_graphql::{Context, ID, Result, Subscription};
 use domain::{AccountId, PaymentId, Shard};
 use futures_util::Stream;
 use projections::{AccountRow, BalanceRow, EntryRow, PaymentRow, Watch};
+use streams::Trace;
 
 use crate::{
     Bank, Caller,
     account::{Account, Balance},
     errors::Failure,
     payment::Payment,
-    pushes::pushes,
+    pushes::{Push, pushes},
     schema::{bank, caller},
     transaction::Transaction,
 };
@@ -64,7 +65,7 @@ impl Subscription {
             Some(after) => version(after),
             None => model.balance(account.id).map_err(Failure::from)?.version,
         };
-        let entries = Entries { bank, account, watch, sent, read: VecDeque::new() };
+        let entries = Entries { bank, account, watch, sent, read: VecDeque::new(), trace: None };
         Ok(pushes("transactionBooked", entries, async |entries| entries.next().await.map(Some)))
     }
 
@@ -75,8 +76,8 @@ impl Subscription {
         bank.directory().await?;
         let shard = known(&bank, caller(ctx), id).await?;
         let watch = bank.models.history(shard).watch(id);
-        let payments = Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new() };
-        Ok(pushes("paymentChanged", payments, async |payments| Ok(payments.next().await?.map(|row| Payment { row }))))
+        let payments = Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new(), trace: None };
+        Ok(pushes("paymentChanged", payments, async |payments| payments.next().await))
     }
 }
 
@@ -114,7 +115,8 @@ struct Balances {
 }
 
 impl Balances {
-    async fn next(&mut self) -> Result<Balance, Failure> {
+    async fn next(&mut self) -> Result<Push<Balance>, Failure> {
+        let mut trace = None;
         loop {
             let row = self.bank.overview(self.account.id).await?.balance(self.account.id)?;
             let is_new = match &self.sent {
@@ -123,9 +125,9 @@ impl Balances {
             };
             if is_new {
                 self.sent = Some(row);
-                return Ok(Balance::new(&self.account, &row));
+                return Ok(Push { item: Balance::new(&self.account, &row), trace });
             }
-            self.watch.changed().await;
+            trace = self.watch.changed().await;
         }
     }
 }
@@ -136,18 +138,21 @@ struct Entries {
     watch: Watch<AccountId>,
     sent: u64,
     read: VecDeque<EntryRow>,
+    /// The one that the last of these tells of.
+    trace: Option<Trace>,
 }
 
 impl Entries {
-    async fn next(&mut self) -> Result<Transaction, Failure> {
+    async fn next(&mut self) -> Result<Push<Transaction>, Failure> {
         loop {
             if let Some(entry) = self.read.pop_front() {
                 self.sent = entry.version;
-                return Ok(Transaction { account: self.account.clone(), entry });
+                let trace = self.trace.take_if(|_| self.read.is_empty());
+                return Ok(Push { item: Transaction { account: self.account.clone(), entry }, trace });
             }
             self.read = self.bank.overview(self.account.id).await?.entries_up(self.account.id, self.sent, CATCH_UP_ENTRIES)?.into();
             if self.read.is_empty() {
-                self.watch.changed().await;
+                self.trace = self.watch.changed().await;
             }
         }
     }
@@ -161,13 +166,16 @@ struct Payments {
     /// How many of its statuses were sent.
     sent: usize,
     read: VecDeque<PaymentRow>,
+    /// The one that the last of these tells of.
+    trace: Option<Trace>,
 }
 
 impl Payments {
-    async fn next(&mut self) -> Result<Option<PaymentRow>, Failure> {
+    async fn next(&mut self) -> Result<Option<Push<Payment>>, Failure> {
         loop {
             if let Some(row) = self.read.pop_front() {
-                return Ok(Some(row));
+                let trace = self.trace.take_if(|_| self.read.is_empty());
+                return Ok(Some(Push { item: Payment { row }, trace }));
             }
             let row = self.bank.history(self.shard).await?.payment(self.id)?.ok_or(Failure::UnknownPayment)?;
             let now = row.history.len();
@@ -175,7 +183,7 @@ impl Payments {
                 return Ok(None);
             }
             if self.sent == now {
-                self.watch.changed().await;
+                self.trace = self.watch.changed().await;
                 continue;
             }
             // The payment as it is now first; after that, every status that it reached since.

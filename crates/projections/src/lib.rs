@@ -28,4 +28,4 @@ pub use payment_row::{PaymentRow, PaymentStatus};
 pub use position::{Position, PositionError};
 pub use snapshots::{Rows, SnapshotStore};
 pub use store::StoreError;
-pub use watchers::{Watch, Watchers};
+pub use watchers::{Touched, Watch, Watchers};

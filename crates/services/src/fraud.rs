@@ -1,6 +1,7 @@
 //! Fraud detection: reads the payments log (validated payments and operators' reviews), owns the fraud log of its shard.
 
 use domain::{
+    PaymentId,
     fraud::{Checked, Fraud, Limits},
     payments::PaymentEvent,
 };
@@ -67,6 +68,10 @@ impl Service for FraudService {
             _ => return Err(unexpected(input)),
         }
         Ok(())
+    }
+
+    fn about(event: &Checked) -> Option<PaymentId> {
+        Some(event.order.id)
     }
 
     fn appended(&self, events: &[Checked]) {

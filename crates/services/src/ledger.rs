@@ -2,7 +2,7 @@
 //! ledger log of its shard.
 
 use domain::{
-    Shard,
+    PaymentId, Shard,
     ledger::{Ledger, LedgerEvent},
 };
 use projections::{Rows, SnapshotStore};
@@ -73,6 +73,14 @@ impl Service for LedgerService {
             _ => return Err(unexpected(input)),
         }
         Ok(())
+    }
+
+    fn about(event: &LedgerEvent) -> Option<PaymentId> {
+        match event {
+            LedgerEvent::Booked(transaction) => Some(transaction.payment),
+            LedgerEvent::Rejected { payment, .. } => Some(*payment),
+            LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => None,
+        }
     }
 
     fn appended(&self, events: &[LedgerEvent]) {

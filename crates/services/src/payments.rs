@@ -88,6 +88,14 @@ impl Service for PaymentsService {
         }
     }
 
+    fn about(event: &PaymentEvent) -> Option<PaymentId> {
+        match event {
+            PaymentEvent::Validated { order, .. } => Some(order.id),
+            PaymentEvent::Rejected { payment, .. } => Some(*payment),
+            PaymentEvent::Reviewed(review) => Some(review.payment),
+        }
+    }
+
     fn appended(&self, events: &[PaymentEvent]) {
         metrics::count(events, metrics::validated);
     }

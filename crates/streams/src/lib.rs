@@ -20,6 +20,7 @@ mod scan;
 mod snapshots;
 mod survey;
 mod topology;
+mod trace;
 
 pub use appender::{AppendCommand, CommandAppender, Place};
 pub use apply::{apply, shards};
@@ -37,6 +38,7 @@ pub use record::{Chain, Cursor, Draft, LogName, Mark, Record};
 pub use scan::{Scan, Sighting};
 pub use survey::{MAX_LAG_RECORDS, Survey, Surveyor};
 pub use topology::{LogDeclaration, Topology, TopologyError};
+pub use trace::{Trace, TraceSpan, Traces, trace_requests};
 
 /// The instant now, from the clock of this machine. Domain rules get it passed in.
 #[must_use]
