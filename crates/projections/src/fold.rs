@@ -28,6 +28,8 @@ pub(crate) struct Fold {
     file: String,
     model: LogName,
     progress: Progress,
+    /// What its logs had when it began. That was traced when it happened, and is not again.
+    backlog: Cursor,
     inputs: Inputs,
     unsaved_since: Option<Instant>,
 }
@@ -46,7 +48,7 @@ impl Fold {
         let logs = host.topology.read_by(model.name().base(), model.shard());
         let marks = logs.iter().map(|log| (log.clone(), progress.marks.get(log).copied().unwrap_or_default())).collect();
         let inputs = Inputs::follow(&host.broker, marks, &Cursor::default(), BATCHES).with_backlog(goal.clone());
-        Ok(Self { db, file, model: model.name().clone(), progress, inputs, unsaved_since: None })
+        Ok(Self { db, file, model: model.name().clone(), progress, backlog: goal.clone(), inputs, unsaved_since: None })
     }
 
     pub(crate) fn db(&self) -> Arc<Database> {
@@ -64,6 +66,7 @@ impl Fold {
             batch = self.inputs.batch() => batch?,
             () = due(self.unsaved_since) => return self.save().map(|()| None),
         };
+        let is_backlog = !self.progress.has_reached(&self.backlog);
         for record in &batch {
             self.progress.marks.insert(record.log.clone(), record.mark());
             self.progress.cursor.merge(&record.cursor);
@@ -71,7 +74,7 @@ impl Fold {
         }
         let now = streams::now();
         self.progress.folded_at = Some(now);
-        let _under_way = trace(&self.model, now, &mut batch);
+        let _under_way = if is_backlog { Vec::new() } else { trace(&self.model, now, &mut batch) };
         let touched = tokio::task::block_in_place(|| self.commit(projection, &batch)).map_err(|error| error.into_fault(&self.file))?;
         self.unsaved_since.get_or_insert_with(Instant::now);
         Ok(Some(touched))

@@ -2,7 +2,10 @@
 
 #![expect(clippy::expect_used, reason = "a test may fail loudly")]
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
@@ -95,6 +98,7 @@ fn way_to(spans: &[Span], name: &str) -> Vec<String> {
 
 struct Bank {
     dev: Dev,
+    folder: PathBuf,
     lisa: Client,
     account: String,
     david: Client,
@@ -120,7 +124,7 @@ async fn bank(shards: u16, arguments: &[&str], environment: &[(&str, &str)]) -> 
     let (account, _) = lisa.open_account("EUR").await.expect("opened");
     let (david_account, iban) = david.open_account("EUR").await.expect("opened");
     operator.deposit(&account, "100.00", "EUR").await.expect("deposited");
-    Bank { dev, lisa, account, david, david_account, iban, _data: data }
+    Bank { dev, folder, lisa, account, david, david_account, iban, _data: data }
 }
 
 impl Bank {
@@ -202,4 +206,29 @@ async fn what_is_not_sampled_leaves_no_trace_in_a_record() {
     }
     let audit = Dev::output(&["audit", "--nats", &bank.dev.nats]).await.expect("it ends");
     assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_model_that_is_built_again_traces_nothing_again() {
+    let (collector, url) = Collector::start().await;
+    let environment = [("OTEL_BSP_SCHEDULE_DELAY", "50")];
+    let bank = bank(2, &["--otlp", &url], &environment).await;
+    bank.pay(&format!("00-{TRACE}-00f067aa0ba902b7-01")).await;
+    collector.trace(TRACE).await;
+    // What is under way at a stop is sent before its end.
+    assert!(bank.dev.interrupt().await.expect("it ends").1);
+    let folds = || {
+        let spans = collector.0.lock().expect("whole");
+        spans.iter().filter(|span| hex(&span.trace_id) == TRACE && span.name.ends_with(" fold")).count()
+    };
+    let before = folds();
+    std::fs::remove_dir_all(bank.folder.join("models")).expect("deleted");
+    let streams = bank.folder.with_file_name("streams.yaml");
+    let arguments = ["--no-demo", "--otlp", &url, "--streams", streams.to_str().expect("text")];
+    let dev = Dev::start_with(&bank.folder, &arguments, &environment).await.expect("dev is up again");
+    let bank = Bank { lisa: bank.lisa.at(&dev.address), david: bank.david.at(&dev.address), dev, ..bank };
+    let next = "22222222222222222222222222222222";
+    bank.pay(&format!("00-{next}-00f067aa0ba902b7-01")).await;
+    collector.trace(next).await;
+    assert_eq!(folds(), before);
 }
