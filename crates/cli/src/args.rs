@@ -73,6 +73,10 @@ pub(crate) struct BankArgs {
     /// A JSON object of ids and GraphQL documents: nothing else is run then.
     #[arg(long, env = "MILLRACE_TRUSTED_DOCUMENTS", value_name = "FILE")]
     pub trusted_documents: Option<PathBuf>,
+    /// Send traces to the OpenTelemetry collector at this address, as OTLP over HTTP; OTEL_TRACES_SAMPLER
+    /// and OTEL_TRACES_SAMPLER_ARG say how many.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp: Option<String>,
     #[command(flatten)]
     pub sizes: LimitArgs,
 }
@@ -133,7 +137,7 @@ pub(crate) struct ServeArgs {
     /// Where read models and snapshots lie; each process needs its own.
     #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", default_value = DEFAULT_DATA)]
     pub data: PathBuf,
-    /// Where the gateway listens [default: 127.0.0.1:4000]. Without a gateway: where /health is, if given.
+    /// Where the gateway listens [default: 127.0.0.1:4000]. Without a gateway: where /health and /metrics are, if given.
     #[arg(long, env = "MILLRACE_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
     /// What this process runs: customers, accounts, payments, fraud, ledger, gateway.

@@ -32,7 +32,8 @@ pub(crate) async fn run(args: CatArgs) -> anyhow::Result<()> {
         let record = records.next().await?;
         at = record.seq;
         let events = events(&record)?;
-        let line = json!({ "seq": at, "cursor": record.cursor.to_string(), "concerns": record.concerns, "events": events });
+        let (cursor, traces) = (record.cursor.to_string(), record.traces.to_string());
+        let line = json!({ "seq": at, "cursor": cursor, "concerns": record.concerns, "traces": traces, "events": events });
         writeln!(out, "{line}")?;
     }
     Ok(())

@@ -18,6 +18,7 @@ use crate::{
     nats::{self, NATS_PORT, NatsServer},
     serve::{GATEWAY_PORT, Roles, Running, listen, topology},
     stop,
+    telemetry::Telemetry,
 };
 
 /// Read models that take longer than this to become level are no reason to wait: they are being
@@ -26,6 +27,7 @@ const LEVEL_WAIT: Duration = Duration::from_secs(20);
 
 /// The `dev` command.
 pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
+    let telemetry = Telemetry::start(args.bank.otlp.as_deref())?;
     let topology = topology(&args.bank)?;
     let program = nats::find(args.nats_server.as_deref())?;
     let data = if args.ephemeral { DataFolder::ephemeral()? } else { DataFolder::open(&args.data)? };
@@ -64,6 +66,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
             if let Some(running) = running {
                 running.stop().await;
             }
+            telemetry.stop();
             Ok(())
         }
         Err(error) => Err(error),

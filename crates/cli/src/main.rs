@@ -13,6 +13,7 @@ mod nats;
 mod nats_health;
 mod serve;
 mod stop;
+mod telemetry;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

@@ -21,6 +21,7 @@ use crate::{
     args::{BankArgs, ServeArgs},
     data::DataFolder,
     stop,
+    telemetry::Telemetry,
 };
 
 /// The declaration that is used where there is no file.
@@ -169,6 +170,7 @@ fn runtime_for_requests() -> std::io::Result<Runtime> {
 
 /// The `serve` command.
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let telemetry = Telemetry::start(args.bank.otlp.as_deref())?;
     let topology = topology(&args.bank)?;
     let roles = Roles::chosen(&args.roles, &args.shards, &topology)?;
     let access = if roles.gateway { Some(args.access.for_production().await?) } else { None };
@@ -186,10 +188,11 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let running = Running::start(&roles, &args.bank, &data, Host::new(broker, topology), listener, access)?;
     match address {
         Some(address) if roles.gateway => tracing::info!("Serving GraphQL at http://{address}/graphql"),
-        Some(address) => tracing::info!("Serving without a gateway, /health at http://{address}/health/ready"),
+        Some(address) => tracing::info!("Serving without a gateway, /health/ready and /metrics at http://{address}"),
         None => tracing::info!("Serving without a gateway"),
     }
     stop.cancelled().await;
     running.stop().await;
+    telemetry.stop();
     Ok(())
 }

@@ -107,6 +107,22 @@ pub enum RejectionCode {
 }
 
 impl RejectionCode {
+    /// Its name, as customers and operators see it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownCreditor => "UNKNOWN_CREDITOR",
+            Self::SameAccount => "SAME_ACCOUNT",
+            Self::CurrencyMismatch => "CURRENCY_MISMATCH",
+            Self::AccountFrozen => "ACCOUNT_FROZEN",
+            Self::AccountClosed => "ACCOUNT_CLOSED",
+            Self::InsufficientFunds => "INSUFFICIENT_FUNDS",
+            Self::LimitExceeded => "LIMIT_EXCEEDED",
+            Self::SuspectedFraud => "SUSPECTED_FRAUD",
+            Self::DeclinedInReview => "DECLINED_IN_REVIEW",
+        }
+    }
+
     /// The sentence for people.
     #[must_use]
     pub const fn message(self) -> &'static str {

@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures_util::StreamExt as _;
+use projections::{RejectedBy, count_rejects};
 use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -73,6 +74,7 @@ pub(crate) async fn admit(State(budget): State<Budget>, request: Request, next: 
 }
 
 fn overloaded() -> Response {
+    count_rejects(RejectedBy::Transport, "OVERLOADED", 1);
     let retry_after = RETRY_AFTER.as_secs();
     let body = json!({ "errors": [{
         "message": "Nothing was done: too much is asked at once. Try again in a second.",

@@ -1,7 +1,8 @@
 //! The contract's inputs, and what is wrong with one. This module must never know what an input does.
 
-use async_graphql::{Enum, ID, InputObject, SimpleObject};
+use async_graphql::{Enum, ID, InputObject, InputType as _, SimpleObject};
 use domain::{IdempotencyKey, Money, MoneyError, Reference, TextError};
+use projections::{RejectedBy, count_rejects};
 
 use crate::scalars::{Currency, Decimal, Iban};
 
@@ -31,6 +32,7 @@ pub(crate) enum UserErrorCode {
 
 impl UserError {
     pub(crate) fn new(code: UserErrorCode, path: &[&str], message: impl Into<String>) -> Self {
+        count_rejects(RejectedBy::Input, name(code), 1);
         Self { code, path: path.iter().map(|part| (*part).to_owned()).collect(), message: message.into() }
     }
 
@@ -42,6 +44,11 @@ impl UserError {
         let message = "This key was used before, with another input.";
         Self::new(UserErrorCode::IdempotencyKeyReused, &["input", "idempotencyKey"], message)
     }
+}
+
+/// A code's name in the schema.
+fn name(code: UserErrorCode) -> String {
+    code.to_value().to_string()
 }
 
 #[derive(Debug, Clone, InputObject)]

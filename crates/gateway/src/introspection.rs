@@ -80,9 +80,7 @@ fn introspects(document: &ExecutableDocument) -> bool {
 
 fn selects(set: &SelectionSet) -> bool {
     set.items.iter().any(|selection| match &selection.node {
-        Selection::Field(field) => {
-            field.node.name.node == "__schema" || selects(&field.node.selection_set.node)
-        }
+        Selection::Field(field) => field.node.name.node == "__schema" || selects(&field.node.selection_set.node),
         Selection::InlineFragment(fragment) => selects(&fragment.node.selection_set.node),
         Selection::FragmentSpread(_) => false,
     })

@@ -12,6 +12,7 @@ use futures_util::{
     FutureExt as _, StreamExt as _,
     stream::{BoxStream, once},
 };
+use projections::{RejectedBy, count_rejects};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -76,7 +77,10 @@ impl Gateway {
     /// # Errors
     /// What to answer instead.
     pub(crate) fn prepare(&self, params: Params, caller: Caller) -> Result<Operation, Box<Response>> {
-        let refused = |error: ServerError| Box::new(Response::from_errors(vec![error]));
+        let refused = |error: ServerError| {
+            count_rejects(RejectedBy::Operation, code_of(&error).to_owned(), 1);
+            Box::new(Response::from_errors(vec![error]))
+        };
         if !self.callers.may_ask(caller) {
             return Err(refused(Failure::RateLimited.into()));
         }
@@ -153,6 +157,13 @@ fn panicked() -> Response {
     let id = uuid::Uuid::new_v4();
     tracing::error!(%id, "A resolver panicked");
     Response::from_errors(vec![Failure::Internal(id).into()])
+}
+
+fn code_of(error: &ServerError) -> &str {
+    match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
+        Some(async_graphql::Value::String(code)) => code,
+        _ => "BAD_REQUEST",
+    }
 }
 
 /// Whether nothing was run: such an answer has errors that belong to no field, and no data.

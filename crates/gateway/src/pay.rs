@@ -4,7 +4,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use domain::{Debtor, IdempotencyKey, Initiator, Money, PaymentId, PaymentOrder, Reference, Review, Shard, payments::PaymentCommand};
-use projections::{PaymentRow, PaymentStatus, StoreError};
+use projections::{PaymentRow, PaymentStatus, StoreError, count_payments};
 use streams::{LogName, Place};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -122,8 +122,9 @@ impl Bank {
     }
 
     async fn append_order(&self, OrderPlace { shard, place }: OrderPlace<'_>, order: PaymentOrder) -> Result<u64, streams::AppendError> {
-        let seq = place.append(PaymentCommand::Initiated(order)).await?;
+        let seq = place.about(order.id).append(PaymentCommand::Initiated(order)).await?;
         self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
+        count_payments(PaymentStatus::Accepted, 1);
         Ok(seq)
     }
 
@@ -200,7 +201,7 @@ impl Bank {
     /// review, or nothing at all, took effect first.
     pub(crate) async fn review(&self, shard: Shard, review: Review) -> Result<Option<PaymentRow>, Failure> {
         let (id, command) = (review.payment, review.command);
-        self.payments[usize::from(shard.0)].append(PaymentCommand::Reviewed(review)).await?;
+        self.payments[usize::from(shard.0)].reserve()?.about(id).append(PaymentCommand::Reviewed(review)).await?;
         let reviewed = |row: &PaymentRow| row.status() != PaymentStatus::Held;
         let row = self.wait_until(shard, id, Instant::now() + FINAL_WAIT, reviewed).await?;
         match row {

@@ -9,7 +9,10 @@ use async_graphql::{
 };
 use domain::CustomerId;
 
-use crate::{Bank, Caller, Introspection, Limits, errors::Failure, mutation::Mutation, query::Query, subscription::Subscription};
+use crate::{
+    Bank, Caller, Introspection, Limits, errors::Failure, mutation::Mutation, operation_metrics::Operations, query::Query,
+    subscription::Subscription,
+};
 
 /// The schema, to execute requests on.
 pub type BankSchema = Schema<Query, Mutation, Subscription>;
@@ -25,6 +28,7 @@ pub fn schema(bank: Arc<Bank>, introspection: Introspection, limits: &Limits) ->
         .limit_depth(limits.depth)
         .limit_complexity(limits.complexity)
         .limit_directives(limits.directives)
+        .extension(Operations::default())
         .extension(Codes);
     introspection.of(schema).finish()
 }

@@ -6,14 +6,16 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_graphql::{Context, ID, Result, Subscription};
 use domain::{AccountId, PaymentId, Shard};
-use futures_util::{Stream, stream::unfold};
+use futures_util::Stream;
 use projections::{AccountRow, BalanceRow, EntryRow, PaymentRow, Watch};
+use streams::Trace;
 
 use crate::{
     Bank, Caller,
     account::{Account, Balance},
     errors::Failure,
     payment::Payment,
+    pushes::{Push, pushes},
     schema::{bank, signed_in},
     transaction::Transaction,
 };
@@ -43,7 +45,8 @@ impl Subscription {
         let bank = Arc::clone(bank(ctx));
         let watch = bank.models.overview(account.id).watch(account.id);
         let after = after_version.map(version);
-        Ok(until_error(Balances { bank, account, watch, sent: None, after }, async |balances| balances.next().await.map(Some)))
+        let balances = Balances { bank, account, watch, sent: None, after };
+        Ok(pushes("balanceChanged", balances, async |balances| balances.next().await.map(Some)))
     }
 
     /// Every transaction booked after the given version (after now, without it), each exactly once, in order, without gaps, across reconnects that resume with the last version seen.
@@ -62,8 +65,8 @@ impl Subscription {
             Some(after) => version(after),
             None => model.balance(account.id).map_err(Failure::from)?.version,
         };
-        let entries = Entries { bank, account, watch, sent, read: VecDeque::new() };
-        Ok(until_error(entries, async |entries| entries.next().await.map(Some)))
+        let entries = Entries { bank, account, watch, sent, read: VecDeque::new(), trace: None };
+        Ok(pushes("transactionBooked", entries, async |entries| entries.next().await.map(Some)))
     }
 
     /// The payment now, then at every status it reaches; completes after a final one.
@@ -73,24 +76,9 @@ impl Subscription {
         bank.directory().await?;
         let shard = known(&bank, caller, id).await?;
         let watch = bank.models.history(shard).watch(id);
-        let payments = Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new() };
-        Ok(until_error(payments, async |payments| Ok(payments.next().await?.map(|row| Payment { row }))))
+        let payments = Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new(), trace: None };
+        Ok(pushes("paymentChanged", payments, async |payments| payments.next().await))
     }
-}
-
-/// A stream of what `next` gives, until it gives nothing, or an error, with which it ends: the client
-/// subscribes again with the last version that it has.
-fn until_error<S: Send, T: Send>(
-    state: S,
-    next: impl AsyncFn(&mut S) -> Result<Option<T>, Failure> + Send,
-) -> impl Stream<Item = Result<T>> {
-    unfold(Some((state, next)), |open| async move {
-        let (mut state, next) = open?;
-        match next(&mut state).await {
-            Ok(item) => item.map(|item| (Ok(item), Some((state, next)))),
-            Err(failure) => Some((Err(failure.into()), None)),
-        }
-    })
 }
 
 /// An account that the caller may see.
@@ -126,7 +114,8 @@ struct Balances {
 }
 
 impl Balances {
-    async fn next(&mut self) -> Result<Balance, Failure> {
+    async fn next(&mut self) -> Result<Push<Balance>, Failure> {
+        let mut trace = None;
         loop {
             let row = self.bank.overview(self.account.id).await?.balance(self.account.id)?;
             let is_new = match &self.sent {
@@ -135,9 +124,9 @@ impl Balances {
             };
             if is_new {
                 self.sent = Some(row);
-                return Ok(Balance::new(&self.account, &row));
+                return Ok(Push { item: Balance::new(&self.account, &row), trace });
             }
-            self.watch.changed().await;
+            trace = self.watch.changed().await;
         }
     }
 }
@@ -148,18 +137,21 @@ struct Entries {
     watch: Watch<AccountId>,
     sent: u64,
     read: VecDeque<EntryRow>,
+    /// The one that the last of these tells of.
+    trace: Option<Trace>,
 }
 
 impl Entries {
-    async fn next(&mut self) -> Result<Transaction, Failure> {
+    async fn next(&mut self) -> Result<Push<Transaction>, Failure> {
         loop {
             if let Some(entry) = self.read.pop_front() {
                 self.sent = entry.version;
-                return Ok(Transaction { account: self.account.clone(), entry });
+                let trace = self.trace.take_if(|_| self.read.is_empty());
+                return Ok(Push { item: Transaction { account: self.account.clone(), entry }, trace });
             }
             self.read = self.bank.overview(self.account.id).await?.entries_up(self.account.id, self.sent, CATCH_UP_ENTRIES)?.into();
             if self.read.is_empty() {
-                self.watch.changed().await;
+                self.trace = self.watch.changed().await;
             }
         }
     }
@@ -173,13 +165,16 @@ struct Payments {
     /// How many of its statuses were sent.
     sent: usize,
     read: VecDeque<PaymentRow>,
+    /// The one that the last of these tells of.
+    trace: Option<Trace>,
 }
 
 impl Payments {
-    async fn next(&mut self) -> Result<Option<PaymentRow>, Failure> {
+    async fn next(&mut self) -> Result<Option<Push<Payment>>, Failure> {
         loop {
             if let Some(row) = self.read.pop_front() {
-                return Ok(Some(row));
+                let trace = self.trace.take_if(|_| self.read.is_empty());
+                return Ok(Some(Push { item: Payment { row }, trace }));
             }
             let row = self.bank.history(self.shard).await?.payment(self.id)?.ok_or(Failure::UnknownPayment)?;
             let now = row.history.len();
@@ -187,7 +182,7 @@ impl Payments {
                 return Ok(None);
             }
             if self.sent == now {
-                self.watch.changed().await;
+                self.trace = self.watch.changed().await;
                 continue;
             }
             // The payment as it is now first; after that, every status that it reached since.

@@ -2,8 +2,9 @@
 
 use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
+use domain::Timestamp;
 use redb::{Database, Durability, ReadableTable as _, TableDefinition};
-use streams::{Batches, Cursor, Fault, Host, Inputs, LogName, Record};
+use streams::{Batches, Cursor, Fault, Host, Inputs, LogName, Record, TraceSpan};
 use tokio::time::Instant;
 
 use crate::{
@@ -25,7 +26,10 @@ pub(crate) const PROGRESS: TableDefinition<&str, &[u8]> = TableDefinition::new("
 pub(crate) struct Fold {
     db: Arc<Database>,
     file: String,
+    model: LogName,
     progress: Progress,
+    /// What its logs had when it began. That was traced when it happened, and is not again.
+    backlog: Cursor,
     inputs: Inputs,
     unsaved_since: Option<Instant>,
 }
@@ -44,7 +48,7 @@ impl Fold {
         let logs = host.topology.read_by(model.name().base(), model.shard());
         let marks = logs.iter().map(|log| (log.clone(), progress.marks.get(log).copied().unwrap_or_default())).collect();
         let inputs = Inputs::follow(&host.broker, marks, &Cursor::default(), BATCHES).with_backlog(goal.clone());
-        Ok(Self { db, file, progress, inputs, unsaved_since: None })
+        Ok(Self { db, file, model: model.name().clone(), progress, backlog: goal.clone(), inputs, unsaved_since: None })
     }
 
     pub(crate) fn db(&self) -> Arc<Database> {
@@ -58,16 +62,19 @@ impl Fold {
     /// Folds what waits, or saves what has waited for long enough; says what was touched. It may be
     /// dropped while it waits.
     pub(crate) async fn step<P: Projection>(&mut self, projection: &P) -> Result<Option<P::Touched>, Fault> {
-        let batch = tokio::select! {
+        let mut batch = tokio::select! {
             batch = self.inputs.batch() => batch?,
             () = due(self.unsaved_since) => return self.save().map(|()| None),
         };
+        let is_backlog = !self.progress.has_reached(&self.backlog);
         for record in &batch {
             self.progress.marks.insert(record.log.clone(), record.mark());
             self.progress.cursor.merge(&record.cursor);
             self.progress.cursor.advance(&record.log, record.seq);
         }
-        self.progress.folded_at = Some(streams::now());
+        let now = streams::now();
+        self.progress.folded_at = Some(now);
+        let _under_way = if is_backlog { Vec::new() } else { trace(&self.model, now, &mut batch) };
         let touched = tokio::task::block_in_place(|| self.commit(projection, &batch)).map_err(|error| error.into_fault(&self.file))?;
         self.unsaved_since.get_or_insert_with(Instant::now);
         Ok(Some(touched))
@@ -120,6 +127,19 @@ pub(crate) async fn ends(host: &Host, reader: &LogName) -> Cursor {
         }
     }
     goal
+}
+
+/// Goes on with the traces of the payments in a batch, as far as the model has to do with them; what
+/// follows from a record then follows this.
+fn trace(model: &LogName, since: Timestamp, batch: &mut VecDeque<Record>) -> Vec<TraceSpan> {
+    let mut spans = Vec::new();
+    for record in batch.iter_mut().filter(|record| !record.traces.is_empty()) {
+        let is_own = record.log.shard() == model.shard() || model.shard().is_some_and(|shard| record.concerns.contains(&shard));
+        let (next, under_way) = record.traces.go_on("fold", model, since, record.traces.payments().filter(|_| is_own));
+        record.traces = next;
+        spans.extend(under_way);
+    }
+    spans
 }
 
 async fn due(unsaved_since: Option<Instant>) {

@@ -1,7 +1,7 @@
 //! The payments read model: status and history of every payment of one shard.
 //! This module must never know balances.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use domain::{
     AccountId, PaymentId, PaymentOrder, RejectionCode, Shard, Timestamp,
@@ -13,7 +13,7 @@ use redb::{ReadableTable as _, Table, TableDefinition, WriteTransaction};
 use streams::{Fault, Record};
 
 use crate::{
-    PaymentRow, PaymentStatus, Position, Projection, ReadModel, Watch, Watchers,
+    PaymentRow, PaymentStatus, Position, Projection, ReadModel, Touched, Watch, Watchers,
     store::{StoreError, pack, unpack},
 };
 
@@ -44,7 +44,7 @@ impl Projection for PaymentHistory {
     const READER: &'static str = "payment-history";
     const VERSION: u32 = 1;
     const READABLE_SINCE: u32 = 1;
-    type Touched = HashSet<PaymentId>;
+    type Touched = Touched<PaymentId>;
 
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
         tx.open_table(PAYMENTS)?;
@@ -54,7 +54,7 @@ impl Projection for PaymentHistory {
         Ok(())
     }
 
-    fn fold(&self, tx: &WriteTransaction, records: &VecDeque<Record>) -> Result<HashSet<PaymentId>, StoreError> {
+    fn fold(&self, tx: &WriteTransaction, records: &VecDeque<Record>) -> Result<Touched<PaymentId>, StoreError> {
         let mut fold = Fold::begin(tx)?;
         for record in records {
             match record.log.base() {
@@ -77,7 +77,7 @@ impl Projection for PaymentHistory {
         fold.finish()
     }
 
-    fn announce(&self, touched: HashSet<PaymentId>) {
+    fn announce(&self, touched: Touched<PaymentId>) {
         self.watchers.announce(touched);
     }
 
@@ -95,6 +95,7 @@ struct Fold<'a> {
     released: BTreeSet<u64>,
     first_number: u64,
     accepted: u64,
+    touched: Touched<PaymentId>,
 }
 
 struct Tables<'a> {
@@ -123,7 +124,8 @@ impl<'a> Fold<'a> {
         let tables = Tables::open(tx)?;
         let last = tables.payments.last()?.map_or(0, |(number, _)| number.value());
         let (held, released) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { tables, rows: HashMap::new(), newest: HashMap::new(), held, released, first_number: last + 1, accepted: 0 })
+        let touched = Touched::default();
+        Ok(Self { tables, rows: HashMap::new(), newest: HashMap::new(), held, released, first_number: last + 1, accepted: 0, touched })
     }
 
     fn command(&mut self, record: &Record, command: PaymentCommand) -> Result<(), StoreError> {
@@ -147,6 +149,7 @@ impl<'a> Fold<'a> {
                 None => self.tables.newest.get(debtor.bytes())?.map_or(0, |number| number.value()),
             };
         }
+        self.touched.touch(row.order.id, record.traces.get(row.order.id));
         self.rows.insert(row.order.id, row);
         Ok(())
     }
@@ -220,6 +223,7 @@ impl<'a> Fold<'a> {
     fn known(&mut self, record: &Record, id: PaymentId) -> Result<&mut PaymentRow, StoreError> {
         let why = format!("{id} was never accepted");
         let unknown = Fault::Unreadable { log: record.log.clone(), seq: record.seq, why };
+        self.touched.touch(id, record.traces.get(id));
         self.row(id)?.ok_or_else(|| unknown.into())
     }
 
@@ -249,7 +253,7 @@ impl<'a> Fold<'a> {
     }
 
     /// Writes in the order of the keys: rows that lie together are then written together.
-    fn finish(self) -> Result<HashSet<PaymentId>, StoreError> {
+    fn finish(self) -> Result<Touched<PaymentId>, StoreError> {
         let Tables { mut payments, mut numbers, mut newest, mut held } = self.tables;
         let mut rows: Vec<_> = self.rows.values().collect();
         rows.sort_unstable_by_key(|row| row.number);
@@ -270,7 +274,7 @@ impl<'a> Fold<'a> {
         for number in self.held {
             held.insert(number, ())?;
         }
-        Ok(self.rows.into_keys().collect())
+        Ok(self.touched)
     }
 }
 

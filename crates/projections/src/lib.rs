@@ -6,6 +6,7 @@ mod directory;
 mod fold;
 mod history;
 pub mod inspect;
+mod metrics;
 mod model;
 #[cfg(test)]
 mod model_tests;
@@ -19,6 +20,7 @@ mod watchers;
 
 pub use directory::{AccountRow, CustomerRow, Directory};
 pub use history::PaymentHistory;
+pub use metrics::{RejectedBy, count_payments, count_rejects, describe_metrics};
 pub use model::{Progress, Projection, ReadModel};
 pub use overview::{BalanceRow, EntryRow, Overview};
 pub use overview_tables::PendingRow;
@@ -26,4 +28,4 @@ pub use payment_row::{PaymentRow, PaymentStatus};
 pub use position::{Position, PositionError};
 pub use snapshots::{Rows, SnapshotStore};
 pub use store::StoreError;
-pub use watchers::{Watch, Watchers};
+pub use watchers::{Touched, Watch, Watchers};

@@ -210,6 +210,7 @@ impl<P: Projection> ReadModel<P> {
             self.serving.send_replace(Some(fold.db()));
             host.health.note(&self.name, Condition::Up);
         }
+        host.health.note_folded(&self.name, fold.progress().folded());
         self.progress.send_replace(fold.progress().clone());
     }
 }

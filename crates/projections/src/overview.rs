@@ -1,7 +1,7 @@
 //! The overview: balances with what is still on its way out, and every entry, of one shard.
 //! This module must never know names; those are the directory's.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use domain::{
     AccountId, Debtor, Initiator, PaymentId, Reference, Timestamp,
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use streams::{Fault, Record};
 
 use crate::{
-    Projection, ReadModel, Watch, Watchers,
+    Projection, ReadModel, Touched, Watch, Watchers,
     overview_tables::{Batch, PendingRow, View, create},
     store::StoreError,
 };
@@ -82,19 +82,19 @@ impl Projection for Overview {
     const READER: &'static str = "overview";
     const VERSION: u32 = 1;
     const READABLE_SINCE: u32 = 1;
-    type Touched = HashSet<AccountId>;
+    type Touched = Touched<AccountId>;
 
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
         create(tx)
     }
 
-    fn fold(&self, tx: &WriteTransaction, records: &VecDeque<Record>) -> Result<HashSet<AccountId>, StoreError> {
-        let mut fold = Fold { batch: Batch::begin(tx)?, touched: HashSet::new() };
+    fn fold(&self, tx: &WriteTransaction, records: &VecDeque<Record>) -> Result<Touched<AccountId>, StoreError> {
+        let mut fold = Fold { batch: Batch::begin(tx)?, touched: Touched::default() };
         for record in records {
             match record.log.base() {
                 "payments" => record.events()?.iter().try_for_each(|event| fold.validated(event))?,
-                "fraud" => record.events()?.iter().try_for_each(|event| fold.checked(event))?,
-                "ledger" => record.events()?.into_iter().try_for_each(|event| fold.ledger(event))?,
+                "fraud" => record.events()?.iter().try_for_each(|event| fold.checked(record, event))?,
+                "ledger" => record.events()?.into_iter().try_for_each(|event| fold.ledger(record, event))?,
                 other => {
                     let why = format!("the overview does not read {other}");
                     return Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into());
@@ -105,7 +105,7 @@ impl Projection for Overview {
         Ok(fold.touched)
     }
 
-    fn announce(&self, touched: HashSet<AccountId>) {
+    fn announce(&self, touched: Touched<AccountId>) {
         self.watchers.announce(touched);
     }
 
@@ -116,7 +116,7 @@ impl Projection for Overview {
 
 struct Fold<'a> {
     batch: Batch<'a>,
-    touched: HashSet<AccountId>,
+    touched: Touched<AccountId>,
 }
 
 impl Fold<'_> {
@@ -132,38 +132,45 @@ impl Fold<'_> {
         }
     }
 
-    fn checked(&mut self, event: &Checked) -> Result<(), StoreError> {
+    fn checked(&mut self, record: &Record, event: &Checked) -> Result<(), StoreError> {
         match event.verdict {
             Verdict::Passed => {}
             // What is held stays away from the available balance for long enough to be shown.
-            Verdict::Held => self.touched.extend(event.order.debtor.account()),
-            Verdict::Declined(_) => self.release(event.order.id)?,
+            Verdict::Held => self.touch(record, event.order.id, event.order.debtor.account()),
+            Verdict::Declined(_) => self.release(record, event.order.id)?,
         }
         Ok(())
     }
 
-    fn ledger(&mut self, event: LedgerEvent) -> Result<(), StoreError> {
+    fn ledger(&mut self, record: &Record, event: LedgerEvent) -> Result<(), StoreError> {
         match event {
-            LedgerEvent::Booked(transaction) => self.booked(&transaction),
-            LedgerEvent::Rejected { payment, .. } => self.release(payment),
+            LedgerEvent::Booked(transaction) => self.booked(record, &transaction),
+            LedgerEvent::Rejected { payment, .. } => self.release(record, payment),
             LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => Ok(()),
         }
     }
 
-    fn release(&mut self, payment: PaymentId) -> Result<(), StoreError> {
+    fn release(&mut self, record: &Record, payment: PaymentId) -> Result<(), StoreError> {
         let account = self.batch.release(payment)?;
-        self.touched.extend(account);
+        self.touch(record, payment, account);
         Ok(())
     }
 
-    fn booked(&mut self, transaction: &Transaction) -> Result<(), StoreError> {
+    fn touch(&mut self, record: &Record, payment: PaymentId, account: Option<AccountId>) {
+        account.into_iter().for_each(|account| self.touched.touch(account, record.traces.get(payment)));
+    }
+
+    fn booked(&mut self, record: &Record, transaction: &Transaction) -> Result<(), StoreError> {
         match transaction.leg {
-            Leg::Transfer | Leg::Outgoing { .. } => self.release(transaction.payment)?,
+            Leg::Transfer | Leg::Outgoing { .. } => self.release(record, transaction.payment)?,
             Leg::Incoming { .. } | Leg::Bounced { .. } | Leg::Returned { .. } => {}
         }
         for posting in &transaction.postings {
             match posting.account {
-                LedgerAccount::Customer(account) => self.entry(account, posting, transaction)?,
+                LedgerAccount::Customer(account) => {
+                    self.touch(record, transaction.payment, Some(account));
+                    self.entry(account, posting, transaction)?;
+                }
                 LedgerAccount::Settlement(_) | LedgerAccount::Clearing { .. } => {}
             }
         }
@@ -187,7 +194,6 @@ impl Fold<'_> {
             previous: 0,
             anchor: 0,
         };
-        self.touched.insert(account);
         self.batch.append(account, entry)
     }
 }

@@ -2,14 +2,41 @@
 //! model, so nothing is buffered and nothing can be missed. This module must never hold data.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use streams::Trace;
 use tokio::sync::watch;
 
-type Channels<K> = Arc<Mutex<HashMap<K, watch::Sender<()>>>>;
+/// With an announcement goes the trace that it belongs to, if it does to one.
+type Hint = Option<Trace>;
+type Channels<K> = Arc<Mutex<HashMap<K, watch::Sender<Hint>>>>;
+
+/// The keys that a batch touched. Under load several payments touch one key; its hint is in the trace of
+/// the last one that is followed.
+#[derive(Debug)]
+pub struct Touched<K> {
+    keys: HashSet<K>,
+    traces: HashMap<K, Trace>,
+}
+
+impl<K> Default for Touched<K> {
+    fn default() -> Self {
+        Self { keys: HashSet::new(), traces: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash + Copy> Touched<K> {
+    /// Notes that a key was touched, and in which trace.
+    pub fn touch(&mut self, key: K, trace: Option<&Trace>) {
+        self.keys.insert(key);
+        if let Some(trace) = trace {
+            self.traces.insert(key, trace.clone());
+        }
+    }
+}
 
 /// Watches on keys.
 #[derive(Debug)]
@@ -26,26 +53,26 @@ impl<K: Eq + Hash + Copy> Watchers<K> {
     #[must_use]
     pub fn watch(&self, key: K) -> Watch<K> {
         let mut channels = lock(&self.0);
-        let receiver = channels.entry(key).or_insert_with(|| watch::channel(()).0).subscribe();
+        let receiver = channels.entry(key).or_insert_with(|| watch::channel(None).0).subscribe();
         Watch { key, receiver: Some(receiver), channels: Arc::clone(&self.0) }
     }
 
     /// Tells those who watch one of the keys.
-    pub fn announce(&self, keys: impl IntoIterator<Item = K>) {
+    pub fn announce(&self, mut touched: Touched<K>) {
         let channels = lock(&self.0);
         if channels.is_empty() {
             return;
         }
-        for key in keys {
+        for key in touched.keys {
             if let Some(channel) = channels.get(&key) {
-                channel.send_replace(());
+                channel.send_replace(touched.traces.remove(&key));
             }
         }
     }
 
     /// Tells everybody.
     pub fn announce_all(&self) {
-        lock(&self.0).values().for_each(|channel| channel.send_replace(()));
+        lock(&self.0).values().for_each(|channel| drop(channel.send_replace(None)));
     }
 }
 
@@ -53,16 +80,19 @@ impl<K: Eq + Hash + Copy> Watchers<K> {
 #[derive(Debug)]
 pub struct Watch<K: Eq + Hash + Copy> {
     key: K,
-    receiver: Option<watch::Receiver<()>>,
+    receiver: Option<watch::Receiver<Hint>>,
     channels: Channels<K>,
 }
 
 impl<K: Eq + Hash + Copy> Watch<K> {
-    /// Waits for an announcement since the last call, or since the watch began.
-    pub async fn changed(&mut self) {
+    /// Waits for an announcement since the last call, or since the watch began; says in which trace it is.
+    pub async fn changed(&mut self) -> Option<Trace> {
         match &mut self.receiver {
-            // The sender lives as long as a receiver does, see `drop`.
-            Some(receiver) => drop(receiver.changed().await),
+            Some(receiver) => {
+                // The sender lives as long as a receiver does, see `drop`.
+                let _ = receiver.changed().await;
+                receiver.borrow_and_update().clone()
+            }
             None => std::future::pending().await,
         }
     }
@@ -78,7 +108,7 @@ impl<K: Eq + Hash + Copy> Drop for Watch<K> {
     }
 }
 
-fn lock<K>(channels: &Channels<K>) -> std::sync::MutexGuard<'_, HashMap<K, watch::Sender<()>>> {
+fn lock<K>(channels: &Channels<K>) -> std::sync::MutexGuard<'_, HashMap<K, watch::Sender<Hint>>> {
     // Nothing that holds the lock can panic half-way through a change.
     channels.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -91,7 +121,9 @@ mod tests {
     async fn what_is_announced_after_the_watch_began_is_heard_once() {
         let watchers = Watchers::default();
         let mut watch = watchers.watch(1);
-        watchers.announce([2, 1, 1]);
+        let mut touched = Touched::default();
+        [2, 1, 1].into_iter().for_each(|key| touched.touch(key, None));
+        watchers.announce(touched);
         watch.changed().await;
         let again = tokio::time::timeout(std::time::Duration::from_millis(10), watch.changed()).await;
         assert!(again.is_err());

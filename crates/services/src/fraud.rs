@@ -1,13 +1,17 @@
 //! Fraud detection: reads the payments log (validated payments and operators' reviews), owns the fraud log of its shard.
 
 use domain::{
+    PaymentId,
     fraud::{Checked, Fraud, Limits},
     payments::PaymentEvent,
 };
 use projections::{Rows, SnapshotStore};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
-use crate::run::{unexpected, write_table};
+use crate::{
+    metrics,
+    run::{unexpected, write_table},
+};
 
 const SPENT: &str = "spent";
 const HELD: &str = "held";
@@ -64,6 +68,14 @@ impl Service for FraudService {
             _ => return Err(unexpected(input)),
         }
         Ok(())
+    }
+
+    fn about(event: &Checked) -> Option<PaymentId> {
+        Some(event.order.id)
+    }
+
+    fn appended(&self, events: &[Checked]) {
+        metrics::count(events, metrics::checked);
     }
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {

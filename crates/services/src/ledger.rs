@@ -2,13 +2,16 @@
 //! ledger log of its shard.
 
 use domain::{
-    Shard,
+    PaymentId, Shard,
     ledger::{Ledger, LedgerEvent},
 };
 use projections::{Rows, SnapshotStore};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
-use crate::run::{unexpected, write_table};
+use crate::{
+    metrics,
+    run::{unexpected, write_table},
+};
 
 const ACCOUNTS: &str = "accounts";
 const STANDINGS: &str = "standings";
@@ -70,6 +73,18 @@ impl Service for LedgerService {
             _ => return Err(unexpected(input)),
         }
         Ok(())
+    }
+
+    fn about(event: &LedgerEvent) -> Option<PaymentId> {
+        match event {
+            LedgerEvent::Booked(transaction) => Some(transaction.payment),
+            LedgerEvent::Rejected { payment, .. } => Some(*payment),
+            LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => None,
+        }
+    }
+
+    fn appended(&self, events: &[LedgerEvent]) {
+        metrics::count(events, metrics::booked);
     }
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {

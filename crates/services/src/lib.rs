@@ -6,6 +6,7 @@ mod customers;
 mod fraud;
 mod lazy;
 mod ledger;
+mod metrics;
 mod payments;
 mod run;
 

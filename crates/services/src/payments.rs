@@ -9,7 +9,7 @@ use domain::{
 use projections::{Rows, SnapshotStore};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
-use crate::{lazy::LazyTable, run::unexpected};
+use crate::{lazy::LazyTable, metrics, run::unexpected};
 
 pub(crate) struct PaymentsService {
     store: SnapshotStore,
@@ -86,6 +86,18 @@ impl Service for PaymentsService {
             "accounts" => input.events()?.into_iter().try_for_each(|event| self.note(event)),
             _ => Err(unexpected(input)),
         }
+    }
+
+    fn about(event: &PaymentEvent) -> Option<PaymentId> {
+        match event {
+            PaymentEvent::Validated { order, .. } => Some(order.id),
+            PaymentEvent::Rejected { payment, .. } => Some(*payment),
+            PaymentEvent::Reviewed(review) => Some(review.payment),
+        }
+    }
+
+    fn appended(&self, events: &[PaymentEvent]) {
+        metrics::count(events, metrics::validated);
     }
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use domain::PaymentId;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{AppendError, Cursor, Draft, Log};
+use crate::{AppendError, Cursor, Draft, Log, Trace, Traces, metrics::WriterMetrics};
 
 /// Commands that wait for their append at most; more are refused at once, so that a caller hears
 /// of overload within milliseconds.
@@ -20,6 +21,8 @@ const RECORD_COMMANDS: usize = 256;
 #[derive(Debug)]
 pub struct AppendCommand<C> {
     command: C,
+    /// The payment that it is about, and where its trace stands.
+    trace: Option<(PaymentId, Trace)>,
     answer: oneshot::Sender<Result<u64, AppendError>>,
 }
 
@@ -44,7 +47,7 @@ impl<C: Serialize + Send + 'static> CommandAppender<C> {
     /// # Errors
     /// [`AppendError::Overloaded`], where the queue is full; [`AppendError::Unavailable`], where the gateway stops.
     pub fn reserve(&self) -> Result<Place<'_, C>, AppendError> {
-        self.queue.try_reserve().map(Place).map_err(|error| match error {
+        self.queue.try_reserve().map(|permit| Place { permit, trace: None }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(()) => AppendError::Overloaded,
             mpsc::error::TrySendError::Closed(()) => AppendError::Unavailable("the gateway is stopping".to_owned()),
         })
@@ -61,13 +64,22 @@ impl<C: Serialize + Send + 'static> CommandAppender<C> {
 
 /// A place in the queue of a log. Dropping it gives it back.
 #[derive(Debug)]
-pub struct Place<'a, C>(mpsc::Permit<'a, AppendCommand<C>>);
+pub struct Place<'a, C> {
+    permit: mpsc::Permit<'a, AppendCommand<C>>,
+    trace: Option<(PaymentId, Trace)>,
+}
 
 impl<C> Place<'_, C> {
+    /// The same place for a command about `payment`, which is followed if the running task is.
+    #[must_use]
+    pub fn about(self, payment: PaymentId) -> Self {
+        Self { trace: Trace::current().map(|trace| (payment, trace)), ..self }
+    }
+
     /// Queues a command; the receiver hears how its append ended.
     pub fn submit(self, command: C) -> oneshot::Receiver<Result<u64, AppendError>> {
         let (answer, receiver) = oneshot::channel();
-        self.0.send(AppendCommand { command, answer });
+        self.permit.send(AppendCommand { command, trace: self.trace, answer });
         receiver
     }
 
@@ -86,6 +98,7 @@ async fn run<C: Serialize>(
     mut commands: mpsc::Receiver<AppendCommand<C>>,
     stop: CancellationToken,
 ) {
+    let metrics = WriterMetrics::new(log.name());
     let mut waiting = Vec::with_capacity(RECORD_COMMANDS);
     loop {
         let received = tokio::select! {
@@ -95,9 +108,11 @@ async fn run<C: Serialize>(
         if received == 0 {
             return;
         }
+        let mut traces = Traces::default();
+        waiting.iter_mut().filter_map(|waiting| waiting.trace.take()).for_each(|(payment, trace)| traces.follow(payment, trace));
         let (commands, answers): (Vec<_>, Vec<_>) = waiting.drain(..).map(|waiting| (waiting.command, waiting.answer)).unzip();
-        let outcome = match Draft::new(&commands, &seen(), Vec::new()) {
-            Ok(draft) => log.append(&draft, None).await,
+        let outcome = match Draft::new(&commands, &seen(), Vec::new()).map(|draft| draft.traced(&traces)) {
+            Ok(draft) => metrics.measure(commands.len(), log.append(&draft, None)).await,
             Err(why) => Err(AppendError::Unavailable(why)),
         };
         match &outcome {

@@ -10,12 +10,14 @@ use std::{
     time::Duration,
 };
 
+use domain::PaymentId;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AppendError, Batches, Chain, Condition, Cursor, Draft, Fault, Host, Inputs, Link, Log, LogName, Mark, Record,
+    AppendError, Batches, Chain, Condition, Cursor, Draft, Fault, Host, Inputs, Link, Log, LogName, Mark, Record, TraceSpan, Traces,
     follower::{Interrupted, recognise},
+    metrics::WriterMetrics,
     now,
     snapshots::Snapshots,
 };
@@ -48,17 +50,24 @@ pub struct Step<E> {
     pub at: domain::Timestamp,
     events: Vec<E>,
     concerns: BTreeSet<u16>,
+    /// The payments of its inputs that are followed.
+    traces: Traces,
 }
 
 impl<E> Step<E> {
     fn new() -> Self {
-        Self { at: now(), events: Vec::new(), concerns: BTreeSet::new() }
+        Self { at: now(), events: Vec::new(), concerns: BTreeSet::new(), traces: Traces::default() }
     }
 
     /// Says an event, for another shard to act on where it `concerns` one.
     pub fn say(&mut self, event: E, concerns: Option<u16>) {
         self.events.push(event);
         self.concerns.extend(concerns);
+    }
+
+    /// Goes on with the traces of the payments that it says something of.
+    fn trace(&self, log: &LogName, about: impl Fn(&E) -> Option<PaymentId>) -> (Traces, Vec<TraceSpan>) {
+        self.traces.go_on("step", log, self.at, self.events.iter().filter_map(about))
     }
 }
 
@@ -88,6 +97,14 @@ pub trait Service: Send + Sync + 'static {
     /// Hands out what changed since the last snapshot, to be written together with `checkpoint`.
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot;
 
+    /// The payment that an event is about, whose trace goes on with it.
+    fn about(_event: &Self::Event) -> Option<PaymentId> {
+        None
+    }
+
+    /// Hears what it said, once that is in the log: at one process, and not again after a restart.
+    fn appended(&self, _events: &[Self::Event]) {}
+
     /// The inputs that are a read model of the service: they change what it decides by without an
     /// event of its own, so their position is the snapshot's, whatever the log says.
     fn read_models(&self) -> &'static [&'static str] {
@@ -113,6 +130,7 @@ pub struct Engine<S: Service> {
     host: Host,
     service: S,
     snapshots: Snapshots,
+    metrics: WriterMetrics,
     /// The last record of the own log that this process knows of.
     known: Mark,
     /// The connection on which an append was not acknowledged, until one is again.
@@ -125,6 +143,7 @@ impl<S: Service> Engine<S> {
         let inputs = host.topology.read_by(owner, log.shard());
         let commands = inputs.iter().filter(|input| host.topology.is_command_log(input)).cloned().collect();
         Self {
+            metrics: WriterMetrics::new(&log),
             log: host.broker.log(log),
             inputs,
             commands,
@@ -187,6 +206,7 @@ impl<S: Service> Engine<S> {
             for record in &batch {
                 answers |= self.commands.contains(&record.log);
                 self.service.decide(record, &mut step)?;
+                step.traces.extend(&record.traces);
                 self.rest_on(&mut at.cursor, record);
             }
             self.snapshots.count(batch.len());
@@ -280,12 +300,17 @@ impl<S: Service> Engine<S> {
         let name = self.log.name();
         let concerns = step.concerns.iter().copied().collect();
         let decided_on: BTreeMap<LogName, Chain> = inputs.marks().into_iter().filter_map(|(log, mark)| Some((log, mark.chain?))).collect();
+        let (traces, _under_way) = step.trace(name, S::about);
         let draft = Draft::new(&step.events, &at.cursor, concerns)
             .map_err(|why| Fault::Unreadable { log: name.clone(), seq: at.own.seq + 1, why })?
             .decided_on(&decided_on)
+            .traced(&traces)
             .chained(at.own.chain.unwrap_or_default());
-        match self.log.append(&draft, Some(at.own.seq)).await {
-            Ok(seq) => Ok(Ok(Mark { seq, chain: draft.chain, created: at.own.created })),
+        match self.metrics.measure(step.events.len(), self.log.append(&draft, Some(at.own.seq))).await {
+            Ok(seq) => {
+                self.service.appended(&step.events);
+                Ok(Ok(Mark { seq, chain: draft.chain, created: at.own.created }))
+            }
             Err(AppendError::Refused) => Ok(Err(Restart::Fenced)),
             Err(AppendError::TooLarge(bytes)) => Err(Fault::StepTooLarge { log: name.clone(), bytes }),
             Err(error @ (AppendError::Unavailable(_) | AppendError::Overloaded | AppendError::Unknown(_))) => {

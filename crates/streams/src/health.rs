@@ -4,10 +4,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{Fault, LogName};
+use crate::{Cursor, Fault, LogName};
 
 /// How a service or a read model stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +50,25 @@ impl fmt::Display for Condition {
     }
 }
 
-/// Conditions by name.
+/// Conditions by name, and how far read models have come.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<LogName, Condition>>>);
+pub struct Health(Arc<Mutex<Parts>>);
+
+#[derive(Debug, Default)]
+struct Parts {
+    conditions: BTreeMap<LogName, Condition>,
+    folded: BTreeMap<LogName, Cursor>,
+}
 
 impl Health {
     /// Notes how `name` stands: a service by its log, a read model by its file.
     pub fn note(&self, name: &LogName, condition: Condition) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), condition);
+        self.parts().conditions.insert(name.clone(), condition);
+    }
+
+    /// Notes how far a read model has folded each log that it follows.
+    pub fn note_folded(&self, name: &LogName, folded: Cursor) {
+        self.parts().folded.insert(name.clone(), folded);
     }
 
     /// Notes that `name` has halted.
@@ -68,12 +79,22 @@ impl Health {
     /// Whether `name` has halted.
     #[must_use]
     pub fn is_halted(&self, name: &LogName) -> bool {
-        matches!(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name), Some(Condition::Halted(_)))
+        matches!(self.parts().conditions.get(name), Some(Condition::Halted(_)))
     }
 
     /// How everything stands.
     #[must_use]
     pub fn conditions(&self) -> BTreeMap<LogName, Condition> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.parts().conditions.clone()
+    }
+
+    /// How far every read model has folded.
+    #[must_use]
+    pub fn folded(&self) -> BTreeMap<LogName, Cursor> {
+        self.parts().folded.clone()
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

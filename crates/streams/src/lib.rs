@@ -13,11 +13,14 @@ mod health;
 mod host;
 mod inputs;
 mod log;
+mod metrics;
 mod pull;
 mod record;
 mod scan;
 mod snapshots;
+mod survey;
 mod topology;
+mod trace;
 
 pub use appender::{AppendCommand, CommandAppender, Place};
 pub use apply::{apply, shards};
@@ -30,9 +33,12 @@ pub use health::{Condition, Health};
 pub use host::Host;
 pub use inputs::{Batches, Inputs};
 pub use log::{AppendError, Log, LogInfo};
+pub use metrics::describe_metrics;
 pub use record::{Chain, Cursor, Draft, LogName, Mark, Record};
 pub use scan::{Scan, Sighting};
+pub use survey::{MAX_LAG_RECORDS, Survey, Surveyor};
 pub use topology::{LogDeclaration, Topology, TopologyError};
+pub use trace::{Trace, TraceSpan, Traces, trace_requests};
 
 /// The instant now, from the clock of this machine. Domain rules get it passed in.
 #[must_use]

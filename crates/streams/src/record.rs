@@ -7,7 +7,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Fault, encoding};
+use crate::{Fault, Traces, encoding};
 
 /// Names of the headers that every record carries.
 pub(crate) const CONTENT_TYPE_HEADER: &str = "Content-Type";
@@ -15,6 +15,8 @@ const CURSOR_HEADER: &str = "Millrace-Cursor";
 const INPUTS_HEADER: &str = "Millrace-Inputs";
 const CHAIN_HEADER: &str = "Millrace-Chain";
 const CONCERNS_HEADER: &str = "Millrace-Concerns";
+/// Not in the chain: it says nothing that anything rests on, and versions that do not know it read on.
+const TRACES_HEADER: &str = "Millrace-Traces";
 
 /// The name of a log, which is its stream's name: `accounts`, or with its shard `ledger-0`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -180,6 +182,7 @@ pub struct Draft {
     cursor: String,
     inputs: String,
     concerns: String,
+    traces: String,
     pub(crate) chain: Option<Chain>,
     pub(crate) payload: Bytes,
 }
@@ -191,7 +194,15 @@ impl Draft {
     /// A sentence, where the events cannot be encoded.
     pub fn new<E: Serialize>(events: &[E], cursor: &Cursor, concerns: Vec<u16>) -> Result<Self, String> {
         let payload = encoding::encode(events).map_err(|error| error.to_string())?.into();
-        Ok(Self { cursor: cursor.to_string(), inputs: String::new(), concerns: write_shards(&concerns), chain: None, payload })
+        let (inputs, traces) = (String::new(), String::new());
+        Ok(Self { cursor: cursor.to_string(), inputs, concerns: write_shards(&concerns), traces, chain: None, payload })
+    }
+
+    /// The same record with where the traces of its payments stand.
+    #[must_use]
+    pub fn traced(mut self, traces: &Traces) -> Self {
+        self.traces = traces.to_string();
+        self
     }
 
     /// The same record with the hashes of the records that it was decided on.
@@ -221,6 +232,9 @@ impl Draft {
         if !self.concerns.is_empty() {
             headers.insert(CONCERNS_HEADER, self.concerns.as_str());
         }
+        if !self.traces.is_empty() {
+            headers.insert(TRACES_HEADER, self.traces.as_str());
+        }
         headers
     }
 }
@@ -242,6 +256,8 @@ pub struct Record {
     pub inputs: BTreeMap<LogName, Chain>,
     /// The other shards that have to act on it.
     pub concerns: Vec<u16>,
+    /// Where the traces of its payments stand, as far as they are followed.
+    pub traces: Traces,
     /// Its hash, where the log is chained.
     pub chain: Option<Chain>,
     /// When its stream was created, in microseconds since 1970.
@@ -264,7 +280,8 @@ impl Record {
         let concerns = concerns.map_err(|_| unreadable("the shards that it concerns are malformed"))?;
         let chain = header(CHAIN_HEADER).map(|text| Chain::parse(text).ok_or_else(|| unreadable("its chain is malformed"))).transpose()?;
         let hash = chain.unwrap_or_default();
-        let record = Self { log: log.clone(), seq, cursor, inputs, concerns, chain, created, hash, payload };
+        let traces = header(TRACES_HEADER).map(Traces::parse).unwrap_or_default();
+        let record = Self { log: log.clone(), seq, cursor, inputs, concerns, traces, chain, created, hash, payload };
         Ok(if chain.is_some() { record } else { Self { hash: record.after(Chain::default()), ..record } })
     }
 
@@ -354,6 +371,18 @@ mod tests {
         assert!(parse(other.payload).continues(Chain::default()).is_err());
         assert!(record.continues(record.chain.expect("chained")).is_err());
         assert!(Record { concerns: vec![4], ..record }.continues(Chain::default()).is_err());
+    }
+
+    #[test]
+    fn traces_travel_beside_the_chain() {
+        let header = "pay_01a205c9d65276489813914a6930e5e4=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let draft = Draft::new(&[1], &Cursor::default(), vec![]).expect("encodes").chained(Chain::default());
+        let traced = draft.clone().traced(&Traces::parse(header));
+        let parse = |draft: &Draft| Record::parse(&log("x"), 1, 0, Some(&draft.headers()), draft.payload.clone()).expect("parses");
+        assert_eq!(parse(&traced).traces.to_string(), header);
+        assert!(parse(&draft).traces.is_empty());
+        assert_eq!(parse(&traced).hash(), parse(&draft).hash());
+        assert!(parse(&traced).continues(Chain::default()).is_ok());
     }
 
     #[test]

@@ -141,9 +141,22 @@ impl Dev {
     /// # Errors
     /// Where it does not come up.
     pub async fn start(data: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(data, arguments, &[]).await
+    }
+
+    /// The same in an environment of its own.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub async fn start_with(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Self> {
         let mut command = aio::Command::new(millrace()?);
         command.args(["dev", "--any-port", "--data"]).arg(data).arg("--nats-server").arg(nats_server()).args(arguments);
-        let mut child = command.env("MILLRACE_LOG", "warn,async_nats=off").stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let mut child = command
+            .envs(environment.iter().copied())
+            .env("MILLRACE_LOG", "warn,async_nats=off")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
         let mut lines = BufReader::new(child.stdout.take().context("its output")?).lines();
         let find = async {
             let mut address = None;

@@ -10,6 +10,7 @@ use axum::{
     },
     response::Response,
 };
+use projections::{RejectedBy, count_rejects};
 use serde::Serialize;
 
 use crate::{
@@ -117,6 +118,7 @@ pub(super) fn failure(failure: Failure) -> Response {
 
 /// What is refused with a status of its own.
 pub(super) fn with_status(status: StatusCode, failure: Failure) -> Response {
+    count_rejects(RejectedBy::Transport, failure.code(), 1);
     json(status, Media::Json, &Wire { data: None, errors: &[failure.into()] })
 }
 

@@ -14,7 +14,7 @@ use axum::{
     Router,
     extract::State,
     http::{HeaderMap, header::AUTHORIZATION},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     response::{Html, Response},
     routing::get,
 };
@@ -29,7 +29,7 @@ use crate::{
     Gateway, SignedIn,
     budget::{self, Budget},
     errors::Failure,
-    health,
+    health, traces,
 };
 
 /// What each handler has.
@@ -69,6 +69,7 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, ho
         .merge(health::routes(host))
         .layer(body_limit)
         .layer(cors)
+        .layer(from_fn(traces::follow))
         .with_state(door);
     axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
 }
