@@ -5,13 +5,16 @@ use std::{
     fs::{self, File},
     os::unix::fs::FileExt as _,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    process::Command,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::freeze;
 
@@ -146,20 +149,27 @@ async fn full(disk: &super::disk::Disk, lasting: Duration) -> anyhow::Result<Inj
     Ok(Injected::At(Instant::now()))
 }
 
+/// How long strace has to let go of a process.
+const DETACH_WAIT: Duration = Duration::from_secs(2);
+
 async fn failing_fsync(pid: u32, lasting: Duration) -> anyhow::Result<Injected> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-p", &pid.to_string(), "-o", "/dev/null", "-e", "trace=fsync,fdatasync"]);
-    strace.args(["-e", "inject=fsync,fdatasync:error=EIO"]).stdin(Stdio::null()).stderr(Stdio::null());
+    strace.args(["-e", "inject=fsync,fdatasync:error=EIO"]).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let Ok(mut strace) = strace.spawn() else { return Ok(Injected::Skipped("strace is not installed")) };
-    let is_attached = attached(pid, strace.id()).await;
+    let tracer = strace.id().context("it was just started")?;
+    let is_attached = attached(pid, tracer).await;
     if is_attached {
         sleep(lasting).await;
     }
-    // It detaches by itself, and is gone already where nats-server was started again meanwhile.
+    // It detaches by itself, and is gone already where nats-server was started again meanwhile; where that
+    // was killed just then, it was seen to wait for it for ever.
     if strace.try_wait()?.is_none() {
-        signal(strace.id(), Signal::INT)?;
+        signal(tracer, Signal::INT)?;
     }
-    tokio::task::spawn_blocking(move || strace.wait()).await??;
+    if timeout(DETACH_WAIT, strace.wait()).await.is_err() {
+        strace.kill().await?;
+    }
     Ok(if is_attached { Injected::At(Instant::now()) } else { Injected::Skipped("strace may not attach here") })
 }
 
