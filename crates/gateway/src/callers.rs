@@ -72,16 +72,35 @@ impl Callers {
         *taken += 1;
         Some(Seat { sockets: Arc::clone(&self.sockets), caller })
     }
+
+    /// Gives the seat to whoever turned out to sit there; says whether they may have one more.
+    pub(crate) fn is_of(&self, seat: &mut Seat, caller: Caller) -> bool {
+        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        if seat.caller == caller {
+            return true;
+        }
+        let taken = sockets.entry(caller).or_default();
+        if *taken >= self.most_caller_sockets {
+            return false;
+        }
+        *taken += 1;
+        leave(&mut sockets, seat.caller);
+        seat.caller = caller;
+        true
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = sockets.get_mut(&self.caller) {
-            *taken -= 1;
-            if *taken == 0 {
-                sockets.remove(&self.caller);
-            }
+        leave(&mut self.sockets.lock().unwrap_or_else(PoisonError::into_inner), self.caller);
+    }
+}
+
+fn leave(sockets: &mut HashMap<Caller, usize>, caller: Caller) {
+    if let Some(taken) = sockets.get_mut(&caller) {
+        *taken -= 1;
+        if *taken == 0 {
+            sockets.remove(&caller);
         }
     }
 }
@@ -100,6 +119,11 @@ mod tests {
         assert!(anonymous.is_some());
         assert!(callers.sit(Caller::Anonymous).is_none(), "three in all");
         drop(operators);
+        let mut seats: Vec<_> = (0..2).filter_map(|_| callers.sit(Caller::Operator)).collect();
+        let mut last = anonymous.expect("a seat");
+        assert!(!callers.is_of(&mut last, Caller::Operator), "a third of one caller");
+        seats.pop();
+        assert!(callers.is_of(&mut last, Caller::Operator), "no seat more in all");
         assert!(callers.sit(Caller::Anonymous).is_some());
     }
 

@@ -9,17 +9,19 @@ use std::{
 
 use async_graphql::Response as Answer;
 use axum::{
-    http::StatusCode,
-    response::{
-        IntoResponse as _, Response, Sse,
-        sse::{Event, KeepAlive},
+    body::Body,
+    http::{
+        HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
     },
+    response::Response,
 };
 use futures_util::{
     FutureExt as _, Stream, StreamExt as _,
     future::{Either, pending},
-    stream::once,
+    stream::{once, unfold},
 };
+use tokio::time::timeout;
 
 use super::{
     Door,
@@ -50,14 +52,25 @@ pub(super) fn refused(answer: Answer) -> Response {
     stream(once(async move { next(&answer) }))
 }
 
-fn stream(answers: impl Stream<Item = Event> + Send + 'static) -> Response {
-    let complete = once(async { Event::default().event("complete").data("") });
-    Sse::new(answers.chain(complete).map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+fn stream(answers: impl Stream<Item = String> + Send + 'static) -> Response {
+    // With an empty field, without which a browser's EventSource would not tell of the event.
+    let events = answers.chain(once(async { "event: complete\ndata: \n\n".to_owned() }));
+    let alive = unfold(Box::pin(events), |mut events| async {
+        match timeout(KEEP_ALIVE, events.next()).await {
+            Ok(event) => event.map(|event| (event, events)),
+            Err(_) => Some((":\n\n".to_owned(), events)),
+        }
+    });
+    let mut response = Response::new(Body::from_stream(alive.map(Ok::<_, Infallible>)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
 }
 
-fn next(answer: &Answer) -> Event {
-    // What is serialized are strings, numbers and maps of them: that cannot fail.
-    Event::default().event("next").data(serde_json::to_string(&Wire::from(answer)).unwrap_or_default())
+fn next(answer: &Answer) -> String {
+    // What is serialized are strings, numbers and maps of them: that cannot fail. JSON has no line breaks.
+    format!("event: next\ndata: {}\n\n", serde_json::to_string(&Wire::from(answer)).unwrap_or_default())
 }
 
 /// Ends when the token does.

@@ -184,7 +184,9 @@ impl Session {
             Some(value) => self.door.gateway.sign_in(Some(&value)).await.map_err(|_| Close::Forbidden("Forbidden"))?,
             None => from_headers,
         };
-        self.seat = self.door.gateway.callers.sit(signed_in.caller).ok_or(Close::TooMany)?;
+        if !self.door.gateway.callers.is_of(&mut self.seat, signed_in.caller) {
+            return Err(Close::TooMany.into());
+        }
         let left = signed_in.until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
         self.deadline = left.and_then(|left| Instant::now().checked_add(left));
         self.state = State::Acknowledged(signed_in);
