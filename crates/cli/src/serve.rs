@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use gateway::{Bank, Models};
+use gateway::{Bank, Models, Playground};
 use services::{ROLES, Role, Settings};
 use streams::{Broker, Host, Topology};
 use tokio::{
@@ -94,6 +94,8 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub(crate) struct Running {
     /// The gateway's inside, where this process has one.
     pub gateway: Option<Arc<Bank>>,
+    /// Whom its playground is signed in as.
+    pub playground: Playground,
     host: Host,
     requests: Runtime,
 }
@@ -111,7 +113,7 @@ impl Running {
         for role in &roles.services {
             services::run(*role, &settings, &host, &data.state())?;
         }
-        let mut running = Self { gateway: None, host, requests: runtime_for_requests()? };
+        let mut running = Self { gateway: None, playground: Playground::default(), host, requests: runtime_for_requests()? };
         match listener {
             Some(listener) if roles.gateway => running.start_gateway(args, data, listener)?,
             Some(listener) => running.listen(gateway::serve_health(listener, running.host.clone())),
@@ -127,7 +129,7 @@ impl Running {
         let bank = Arc::new(Bank::new(models, &self.host, keys.clone(), true));
         let schema = gateway::schema(Arc::clone(&bank));
         self.gateway = Some(bank);
-        self.listen(gateway::serve(listener, schema, keys, self.host.clone()));
+        self.listen(gateway::serve(listener, schema, keys, self.playground.clone(), self.host.clone()));
         Ok(())
     }
 

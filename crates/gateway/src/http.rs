@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_graphql::{Data, http::ALL_WEBSOCKET_PROTOCOLS, http::GraphiQLSource};
+use async_graphql::{Data, http::ALL_WEBSOCKET_PROTOCOLS};
 use async_graphql_axum::{GraphQLProtocol, GraphQLResponse, GraphQLWebSocket};
 use axum::{
     Json, Router,
@@ -13,7 +13,7 @@ use axum::{
         header::{AUTHORIZATION, CONTENT_TYPE},
     },
     middleware::from_fn_with_state,
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use serde_json::json;
@@ -22,9 +22,9 @@ use tokio::net::TcpListener;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, limit::RequestBodyLimitLayer};
 
 use crate::{
-    AuthError, BankSchema, Caller, Keys,
+    AuthError, BankSchema, Caller, Keys, Playground,
     budget::{self, Budget},
-    health,
+    health, playground,
 };
 
 /// Largest request body: a bulk of 1,000 payments with the longest texts.
@@ -46,15 +46,16 @@ struct Gateway {
 ///
 /// # Errors
 /// Where the listener fails.
-pub async fn serve(listener: TcpListener, schema: BankSchema, keys: Keys, host: Host) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, schema: BankSchema, keys: Keys, playground: Playground, host: Host) -> std::io::Result<()> {
     let stop = host.stop.clone().cancelled_owned();
     let gateway = Gateway { schema, keys: Arc::new(keys) };
     let routes = Router::new()
-        .route("/", get(playground))
         .route("/graphql", get(websocket).post(graphql).layer(from_fn_with_state(Budget::default(), budget::admit)))
         .merge(health::routes(host))
         .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
         .layer(CorsLayer::permissive())
+        // Behind that layer: a page from elsewhere may use the API, but not read whom the playground is signed in as.
+        .merge(playground::routes(playground))
         .layer(CatchPanicLayer::new())
         .with_state(gateway);
     axum::serve(listener, routes).with_graceful_shutdown(stop).await
@@ -67,10 +68,6 @@ pub async fn serve(listener: TcpListener, schema: BankSchema, keys: Keys, host: 
 pub async fn serve_health(listener: TcpListener, host: Host) -> std::io::Result<()> {
     let stop = host.stop.clone().cancelled_owned();
     axum::serve(listener, health::routes::<()>(host).with_state(())).with_graceful_shutdown(stop).await
-}
-
-async fn playground() -> Html<String> {
-    Html(GraphiQLSource::build().endpoint("/graphql").subscription_endpoint("/graphql").title("Millrace").finish())
 }
 
 async fn graphql(State(gateway): State<Gateway>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
