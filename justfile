@@ -9,11 +9,16 @@ default:
 # Start everything with demo data: nats-server, services, gateway.
 [no-exit-message]
 dev *ARGS:
+    @web/build --if-possible
     cargo build --bin millrace
     @"${CARGO_TARGET_DIR:-target}/debug/millrace" dev {{ ARGS }}
 
+# Build the playground that the binary embeds, where it is stale.
+web:
+    @web/build
+
 # Run every test of the repository.
-test *ARGS:
+test *ARGS: web
     cargo build --workspace --all-targets
     if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace {{ ARGS }}; else cargo test --workspace {{ ARGS }}; fi
 

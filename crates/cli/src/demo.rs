@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use domain::{AccountId, Currency, CustomerId, Email, IdempotencyKey, Money, PersonName};
 use gateway::{Bank, Caller};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::access::DEMO_LIFETIME;
@@ -68,6 +69,12 @@ fn token(bank: &Bank, caller: Caller) -> String {
 }
 
 impl Demo {
+    /// What the playground opens its tabs with.
+    pub(crate) fn for_playground(&self) -> Value {
+        let Self { lisa, david, operator } = self;
+        json!({ "lisa": lisa.for_playground(), "david": david.for_playground(), "operator": { "token": operator } })
+    }
+
     /// What to do with it, to paste.
     pub(crate) fn describe(&self, url: &str) -> String {
         let Self { lisa, david, operator } = self;
@@ -82,7 +89,7 @@ impl Demo {
             "\n  Demo customers\n{people}\n  Operator\n    token    {operator}\n\n\
              \x20 Lisa pays David 20 euro:\n\n\
              curl -s {url}/graphql -H 'content-type: application/json' \\\n  -H 'authorization: Bearer {}' \\\n  -d '{{\"query\": \"{query}\"}}'\n\n\
-             \x20 David watches: in the playground, with the header {{\"authorization\": \"Bearer <David's token>\"}}:\n\n\
+             \x20 David watches, in the playground's tab WatchBalance:\n\n\
              subscription {{ balanceChanged(accountId: \"{}\") {{ booked {{ amount currency }} version }} }}",
             lisa.token, david.account
         )
@@ -90,6 +97,10 @@ impl Demo {
 }
 
 impl Seeded {
+    fn for_playground(&self) -> Value {
+        json!({ "account": self.account.to_string(), "iban": self.iban, "token": self.token })
+    }
+
     fn describe(&self) -> String {
         let Self { name, customer, account, iban, balance, token } = self;
         format!("    {name:<8} {customer}\n    account  {account}   {iban}   {balance}\n    token    {token}\n")

@@ -55,6 +55,10 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
                 Some(bank) if !args.no_demo && is_level => Some(demo::seed(bank).await?),
                 Some(_) | None => None,
             };
+            // Tokens are for whoever sits at this machine, and for nobody who reaches it.
+            if let Some(demo) = demo.as_ref().filter(|_| address.ip().is_loopback()) {
+                running.playground.sign_in(demo.for_playground());
+            }
             print_summary(address, &url, data.path(), args.ephemeral, demo.as_ref());
             anyhow::Ok(running)
         } => serving.map(Some),

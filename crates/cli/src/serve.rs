@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use gateway::{Bank, Documents, Gateway, Limits, Models, Origins};
+use gateway::{Bank, Documents, Gateway, Limits, Models, Origins, Playground};
 use services::{ROLES, Role, Settings};
 use streams::{Broker, Host, Topology};
 use tokio::{
@@ -96,6 +96,8 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub(crate) struct Running {
     /// The gateway's inside, where this process has one.
     pub gateway: Option<Arc<Bank>>,
+    /// Whom its playground is signed in as.
+    pub playground: Playground,
     host: Host,
     requests: Runtime,
 }
@@ -114,7 +116,7 @@ impl Running {
         for role in &roles.services {
             services::run(*role, &settings, &host, &data.state())?;
         }
-        let mut running = Self { gateway: None, host, requests: runtime_for_requests()? };
+        let mut running = Self { gateway: None, playground: Playground::default(), host, requests: runtime_for_requests()? };
         match (listener, access) {
             (Some(listener), Some(access)) => running.start_gateway(args, data, listener, access)?,
             (Some(listener), None) => running.listen(gateway::serve_health(listener, running.host.clone())),
@@ -132,7 +134,7 @@ impl Running {
         let documents = args.trusted_documents.as_deref().map_or(Ok(Documents::default()), Documents::trusted)?;
         let gateway = Gateway::new(schema, access.keys, limits, documents);
         self.gateway = Some(bank);
-        self.listen(gateway::serve(listener, gateway, Origins::new(&args.origins)?, self.host.clone()));
+        self.listen(gateway::serve(listener, gateway, Origins::new(&args.origins)?, self.playground.clone(), self.host.clone()));
         Ok(())
     }
 

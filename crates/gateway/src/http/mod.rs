@@ -12,10 +12,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::State,
     http::{HeaderMap, header::AUTHORIZATION},
     middleware::{from_fn, from_fn_with_state},
-    response::{Html, Response},
+    response::Response,
     routing::get,
 };
 use streams::Host;
@@ -26,10 +25,10 @@ use tower_http::limit::RequestBodyLimitLayer;
 pub use origin::{OriginError, Origins};
 
 use crate::{
-    Gateway, SignedIn,
+    Gateway, Playground, SignedIn,
     budget::{self, Budget},
     errors::Failure,
-    health, traces,
+    health, playground, traces,
 };
 
 /// What each handler has.
@@ -56,7 +55,7 @@ impl Door {
 ///
 /// # Errors
 /// Where the listener fails.
-pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, host: Host) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, playground: Playground, host: Host) -> std::io::Result<()> {
     let stop = host.stop.clone();
     let budget = Budget::new(gateway.limits.body_bytes);
     let cors = origins.cors();
@@ -64,11 +63,12 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, ho
     let door = Door { gateway: Arc::new(gateway), origins: Arc::new(origins), stop: stop.clone() };
     let graphql = get(post::get).post(post::post).layer(from_fn_with_state(budget, budget::admit));
     let routes = Router::new()
-        .route("/", get(playground))
         .route("/graphql", graphql)
         .merge(health::routes(host))
         .layer(body_limit)
         .layer(cors)
+        // Behind that layer: a page from elsewhere may use the API, but not read whom the playground is signed in as.
+        .merge(playground::routes(playground))
         .layer(from_fn(traces::follow))
         .with_state(door);
     axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
@@ -81,9 +81,4 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, ho
 pub async fn serve_health(listener: TcpListener, host: Host) -> std::io::Result<()> {
     let stop = host.stop.clone().cancelled_owned();
     axum::serve(listener, health::routes::<()>(host).with_state(())).with_graceful_shutdown(stop).await
-}
-
-async fn playground(State(_): State<Door>) -> Html<String> {
-    let page = async_graphql::http::GraphiQLSource::build().endpoint("/graphql").subscription_endpoint("/graphql").title("Millrace");
-    Html(page.finish())
 }

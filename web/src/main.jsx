@@ -1,0 +1,65 @@
+// The playground: GraphiQL on this gateway, with tabs that open on the bank's real operations. This page must
+// never ask another host for anything: it works on a machine without a network.
+
+import 'graphiql/setup-workers/vite';
+import { explorerPlugin } from '@graphiql/plugin-explorer';
+import { createLocalStorage } from '@graphiql/toolkit';
+import { GraphiQL, HISTORY_PLUGIN } from 'graphiql';
+import { createRoot } from 'react-dom/client';
+
+import { fetcher } from './fetcher.js';
+import mark from './mark.svg';
+import { Resume } from './resume.jsx';
+import { tabs } from './tabs.js';
+import { Wrap } from './wrap.jsx';
+
+import 'graphiql/style.css';
+import '@graphiql/plugin-explorer/style.css';
+import './style.css';
+
+const PLUGINS = [HISTORY_PLUGIN, explorerPlugin()];
+
+const DEMO_HINT =
+  'Run WatchBalance, then Pay, and come back: David’s balance is live. Or watch it in a second window. ' +
+  'Each tab is signed in by its own headers.';
+const HINT =
+  'Sign in under Headers, in each tab by itself: {"authorization": "Bearer …"}. ' +
+  'Registering a customer returns a token; `millrace token` prints one.';
+
+/**
+ * Where this browser keeps edited tabs. With demo customers it is a place that ends with their tokens:
+ * `dev` started anew opens fresh tabs, and none with a token of before.
+ */
+function storage(demo) {
+  const place = demo ? `millrace-demo-${demo.operator.token.slice(-12)}` : 'millrace';
+  for (const key of Object.keys(localStorage)) {
+    if (key.startsWith('millrace-demo-') && !key.startsWith(`${place}:`)) localStorage.removeItem(key);
+  }
+  return createLocalStorage({ namespace: place });
+}
+
+function Playground({ demo }) {
+  return (
+    <GraphiQL
+      fetcher={fetcher}
+      plugins={PLUGINS}
+      defaultTabs={tabs(demo)}
+      storage={storage(demo)}
+      shouldPersistHeaders={demo !== null}
+      defaultEditorToolsVisibility="headers"
+    >
+      <GraphiQL.Logo>
+        <img className="mark" src={mark} alt="" />
+        <span className="name">Millrace</span>
+      </GraphiQL.Logo>
+      <GraphiQL.Footer>
+        <p className="hint">{demo ? DEMO_HINT : HINT}</p>
+        <Wrap />
+        <Resume />
+      </GraphiQL.Footer>
+    </GraphiQL>
+  );
+}
+
+const { demo } = await (await fetch('/playground.json')).json();
+createRoot(document.getElementById('playground')).render(<Playground demo={demo} />);
