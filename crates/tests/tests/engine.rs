@@ -183,8 +183,9 @@ async fn what_a_broker_took_in_and_never_stored_is_decided_again() {
     let (said, mut last) = mpsc::unbounded_channel();
     // The server stands still before the record with the last number is sent to it.
     let stop_at_last = move |number| {
-        if number == COUNT && said.send(()).is_ok() {
+        if number == COUNT && !said.is_closed() {
             freeze(pid).expect("stopped");
+            said.send(()).expect("awaited");
         }
     };
     tokio::spawn(count_telling(host.clone(), Box::new(stop_at_last)));
