@@ -1,12 +1,10 @@
-// Ids and tokens are long: the editors break their lines instead of hiding the end.
+// Ids are long: the query editor breaks its lines instead of hiding their ends.
 
 import { useGraphiQL } from '@graphiql/react';
 import { useEffect } from 'react';
 
 export function Wrap() {
-  const editors = useGraphiQL(({ queryEditor, headerEditor }) => ({ queryEditor, headerEditor }));
-  useEffect(() => {
-    for (const editor of Object.values(editors)) editor?.updateOptions({ wordWrap: 'on' });
-  }, [editors]);
+  const editor = useGraphiQL((state) => state.queryEditor);
+  useEffect(() => editor?.updateOptions({ wordWrap: 'on' }), [editor]);
   return null;
 }
