@@ -17,7 +17,11 @@ context.setDefaultTimeout(PATIENCE_MS);
 
 const seen = { tabs: [], requests: [], complaints: [] };
 context.on('request', (request) => seen.requests.push(request.url()));
-context.on('requestfailed', (request) => seen.complaints.push(`${request.url()}: ${request.failure()?.errorText}`));
+context.on('requestfailed', (request) => {
+  // What is under way when a page is reloaded is aborted by the browser itself.
+  const why = request.failure()?.errorText;
+  if (why !== 'net::ERR_ABORTED') seen.complaints.push(`${request.url()}: ${why}`);
+});
 context.on('weberror', (error) => seen.complaints.push(String(error.error())));
 context.on('console', (message) => {
   if (['error', 'warning'].includes(message.type())) seen.complaints.push(message.text());
