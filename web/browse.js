@@ -98,6 +98,7 @@ try {
   await lisas.getByRole('button', { name: 'Show Documentation Explorer' }).click();
   await lisas.locator('.graphiql-doc-explorer').getByText('Mutation').first().waitFor();
   await lisas.emulateMedia({ colorScheme: 'dark' });
+  await lisas.locator('.graphiql-query-editor .monaco-editor.vs-dark').waitFor();
   await lisas.screenshot({ path: `${screenshots}/dark.png` });
   console.log(JSON.stringify(seen));
 } catch (error) {

@@ -11,6 +11,7 @@ import { fetcher } from './fetcher.js';
 import mark from './mark.svg';
 import { Resume } from './resume.jsx';
 import { tabs } from './tabs.js';
+import { FollowTheme } from './theme.jsx';
 import { Wrap } from './wrap.jsx';
 
 import 'graphiql/style.css';
@@ -23,8 +24,8 @@ const DEMO_HINT =
   'Run WatchBalance, then Pay, and come back: David’s balance is live. Or watch it in a second window. ' +
   'Each tab is signed in by its own headers.';
 const HINT =
-  'Sign in under Headers, in each tab by itself: {"authorization": "Bearer …"}. ' +
-  'Registering a customer returns a token; `millrace token` prints one.';
+  'Sign in under Headers, in each tab by itself: {"authorization": "Bearer …"}. `millrace token` prints tokens. ' +
+  'Where the bank shows its schema only to who is signed in, fetch it again then (the arrows on the left).';
 
 /**
  * Where this browser keeps edited tabs. With demo customers it is a place that ends with their tokens:
@@ -56,6 +57,7 @@ function Playground({ demo }) {
         <p className="hint">{demo ? DEMO_HINT : HINT}</p>
         <Wrap />
         <Resume />
+        <FollowTheme />
       </GraphiQL.Footer>
     </GraphiQL>
   );

@@ -22,7 +22,7 @@ export function tabs(demo) {
   ];
 }
 
-const REGISTER = `# Anybody may register; the token is for Headers.
+const REGISTER = `# Anybody may register. A token is for Headers.
 mutation Register {
   registerCustomer(
     input: {
