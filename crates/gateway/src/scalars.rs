@@ -40,7 +40,7 @@ fn refused<T: async_graphql::InputType>(why: impl std::fmt::Display) -> InputVal
 }
 
 /// An instant in UTC, RFC 3339 with microseconds.
-#[Scalar]
+#[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         let instant: jiff::Timestamp = text(value)?.parse().map_err(refused)?;
@@ -53,7 +53,7 @@ impl ScalarType for DateTime {
 }
 
 /// International Bank Account Number, ISO 13616: electronic form, no spaces, check digits verified.
-#[Scalar]
+#[Scalar(specified_by_url = "https://www.iso.org/standard/81090.html")]
 impl ScalarType for Iban {
     fn parse(value: Value) -> InputValueResult<Self> {
         domain::Iban::parse(&text(value)?).map(Self).map_err(refused)
@@ -65,7 +65,7 @@ impl ScalarType for Iban {
 }
 
 /// ISO 4217 alphabetic code of a currency in use.
-#[Scalar]
+#[Scalar(specified_by_url = "https://www.iso.org/iso-4217-currency-codes.html")]
 impl ScalarType for Currency {
     fn parse(value: Value) -> InputValueResult<Self> {
         domain::Currency::parse(&text(value)?).map(Self).map_err(refused)
@@ -77,7 +77,7 @@ impl ScalarType for Currency {
 }
 
 /// A decimal number as a string, never a float. An amount has at most the currency's minor-unit places on input, exactly those on output.
-#[Scalar]
+#[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-6")]
 impl ScalarType for Decimal {
     fn parse(value: Value) -> InputValueResult<Self> {
         let decimal = text(value)?;

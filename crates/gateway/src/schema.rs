@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    Context, Response, Schema,
+    Context, Response, SDLExportOptions, Schema,
     connection::{Connection, EmptyFields},
     extensions::{Extension, ExtensionContext, ExtensionFactory, NextRequest},
 };
@@ -36,7 +36,8 @@ pub fn schema(bank: Arc<Bank>, introspection: Introspection, limits: &Limits) ->
 /// The schema in the schema definition language, as it is served.
 #[must_use]
 pub fn sdl() -> String {
-    Schema::build(Query, Mutation::default(), Subscription).finish().sdl()
+    let schema = Schema::build(Query, Mutation::default(), Subscription).finish();
+    schema.sdl_with_options(SDLExportOptions::new().include_specified_by())
 }
 
 pub(crate) fn bank<'a>(ctx: &Context<'a>) -> &'a Arc<Bank> {

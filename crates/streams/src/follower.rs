@@ -117,7 +117,8 @@ async fn try_read_on(
 ) -> Result<std::convert::Infallible, Interrupted> {
     let mut link = log.broker.link();
     let generation = link.borrow_and_update().generation;
-    let created = recognise(log, after).await?.created;
+    let info = recognise(log, after).await?;
+    let (created, mut more) = (info.created, info.last > after.seq);
     let room = Arc::new(Semaphore::new(READ_AHEAD_BYTES));
     let mut messages = pull::messages(log, after.seq + 1).await?;
     let mut is_first = true;
@@ -127,9 +128,12 @@ async fn try_read_on(
             // A server that was restarted has forgotten its consumers: make a new one at once.
             _ = link.wait_for(|link| link.generation != generation) => return Err("reconnected".to_owned().into()),
             () = sender.closed() => return Err(Interrupted::Dropped),
+            why = pull::stalled(more) => return Err(why.into()),
         };
         let message = message.ok_or_else(|| "the consumer ended".to_owned())?.map_err(|error| error.to_string())?;
-        let seq = message.info().map_err(|error| error.to_string())?.stream_sequence;
+        let about = message.info().map_err(|error| error.to_string())?;
+        let seq = about.stream_sequence;
+        more = about.pending > 0;
         if seq <= after.seq {
             continue;
         }

@@ -21,6 +21,19 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// A server forgets a consumer that asks for nothing for this long; it is made again then.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
+/// A server that has more and sends nothing for this long is asked by a new consumer: one was seen to
+/// fall silent in the middle of a backlog, until it missed its heartbeats ten seconds later.
+const STALL_WAIT: Duration = Duration::from_secs(1);
+
+/// Ends when a server that has `more` has been silent for too long.
+pub(crate) async fn stalled(more: bool) -> String {
+    if more {
+        tokio::time::sleep(STALL_WAIT).await;
+        return "the server has more and sends nothing".to_owned();
+    }
+    std::future::pending().await
+}
+
 /// The messages of `log` from sequence `start` on, until something goes wrong with it. None is
 /// acknowledged: who reads keeps the place, and a message that got lost shows as a gap.
 pub(crate) async fn messages(log: &Log, start: u64) -> Result<pull::Stream, String> {

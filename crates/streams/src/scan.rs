@@ -1,8 +1,6 @@
 //! Reads a log from its first record to an end, for whoever checks it: what is wrong is said, and the
 //! reading goes on behind it. This module must never interpret a record.
 
-use std::time::Duration;
-
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -12,10 +10,8 @@ use crate::{Chain, Fault, Log, LogInfo, Record, pull};
 /// Records parsed ahead of whoever takes them: enough that reading and checking do not wait for each
 /// other. What a server sends at once is bounded by the pull.
 const READ_AHEAD_RECORDS: usize = 64;
-/// A consumer that brings nothing for so long although there is more is made again.
-const STALL_WAIT: Duration = Duration::from_secs(10);
 /// A server that gives nothing to so many consumers one after the other will not do.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 10;
 
 /// What stands in a log, in its order.
 #[derive(Debug)]
@@ -85,7 +81,10 @@ async fn read_on(place: &mut Place<'_>, end: u64, info: &LogInfo, sender: &mpsc:
     let mut messages = pull::messages(place.log, place.seq + 1).await?;
     let mut is_first = true;
     while place.seq < end && more {
-        let message = tokio::time::timeout(STALL_WAIT, messages.next()).await.map_err(|_| "the server sends nothing more".to_owned())?;
+        let message = tokio::select! {
+            message = messages.next() => message,
+            why = pull::stalled(true) => return Err(why),
+        };
         let message = message.ok_or_else(|| "the consumer ended".to_owned())?.map_err(|error| error.to_string())?;
         let about = message.info().map_err(|error| error.to_string())?;
         let (seq, pending) = (about.stream_sequence, about.pending);
