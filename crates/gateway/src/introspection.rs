@@ -62,7 +62,7 @@ impl Extension for SignedInOnly {
     ) -> ServerResult<ExecutableDocument> {
         let document = next.run(ctx, query, variables).await?;
         if is_anonymous(ctx.data_opt::<Caller>()) && introspects(&document) {
-            return Err(async_graphql::Error::from(Failure::Unauthenticated).into_server_error(Default::default()));
+            return Err(Failure::Unauthenticated.into());
         }
         Ok(document)
     }
