@@ -64,7 +64,7 @@ impl Walk {
             self.totals.records += 1;
             (self.course.progress)(1);
             self.check(&record, findings);
-            let events = match record.events::<E>() {
+            let events = match record.decode::<E>() {
                 Ok(events) => events,
                 Err(fault) => {
                     findings.fail(Check::Records, Place::of_record(&log, record.seq), fault.to_string());

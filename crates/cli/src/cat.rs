@@ -54,5 +54,5 @@ fn events(record: &Record) -> anyhow::Result<Value> {
 }
 
 fn readable<E: DeserializeOwned + Serialize>(record: &Record) -> anyhow::Result<Value> {
-    Ok(serde_json::to_value(record.events::<E>()?)?)
+    Ok(serde_json::to_value(record.decode::<E>()?)?)
 }

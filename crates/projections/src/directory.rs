@@ -9,20 +9,15 @@ use domain::{
     accounts::{AccountEvent, AccountRefusal, AccountStatus},
     customers::{CustomerEvent, CustomerRefusal},
 };
-use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 use streams::{Fault, Record};
 
 use crate::{
-    Projection, ReadModel,
-    store::{StoreError, pack, unpack},
+    Layers, Projection, ReadModel, Shelf,
+    directory_tables::{DirectoryChanges, create},
+    store::StoreError,
 };
-
-pub(crate) const CUSTOMERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("customers");
-pub(crate) const ACCOUNTS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("accounts");
-pub(crate) const IBANS: TableDefinition<&str, [u8; 16]> = TableDefinition::new("ibans");
-/// A customer's accounts, numbered in the order of their opening.
-pub(crate) const HOLDINGS: TableDefinition<([u8; 16], u32), [u8; 16]> = TableDefinition::new("holdings");
 
 /// Refusals that are remembered for the gateways that wait for them: more than can wait at once.
 const REFUSALS: usize = 16_384;
@@ -98,28 +93,30 @@ impl Projection for Directory {
     const READER: &'static str = "directory";
     const VERSION: u32 = 1;
     const READABLE_SINCE: u32 = 1;
+    type Changes = DirectoryChanges;
     type Touched = ();
 
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
-        tx.open_table(CUSTOMERS)?;
-        tx.open_table(ACCOUNTS)?;
-        tx.open_table(IBANS)?;
-        tx.open_table(HOLDINGS)?;
-        Ok(())
+        create(tx)
     }
 
-    fn fold(&self, tx: &WriteTransaction, batch: &VecDeque<Record>) -> Result<(), StoreError> {
-        for record in batch {
-            match record.log.base() {
-                "customers" => record.events()?.into_iter().try_for_each(|event| self.fold_customer(tx, event))?,
-                "accounts" => record.events()?.into_iter().try_for_each(|event| self.fold_account(tx, event))?,
-                other => {
-                    let why = format!("the directory does not read {other}");
-                    return Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into());
-                }
+    fn fold(&self, rows: &Shelf<DirectoryChanges>, record: &Record, (): &mut ()) -> Result<(), StoreError> {
+        match record.log.base() {
+            "customers" => {
+                let events = record.events::<CustomerEvent>()?;
+                let mut rows = rows.change();
+                events.iter().cloned().try_for_each(|event| self.fold_customer(&mut rows, event))
+            }
+            "accounts" => {
+                let events = record.events::<AccountEvent>()?;
+                let mut rows = rows.change();
+                events.iter().cloned().try_for_each(|event| self.fold_account(&mut rows, event))
+            }
+            other => {
+                let why = format!("the directory does not read {other}");
+                Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into())
             }
         }
-        Ok(())
     }
 
     fn announce(&self, (): ()) {}
@@ -128,17 +125,14 @@ impl Projection for Directory {
 }
 
 impl Directory {
-    fn fold_customer(&self, tx: &WriteTransaction, event: CustomerEvent) -> Result<(), StoreError> {
+    fn fold_customer(&self, rows: &mut Layers<DirectoryChanges>, event: CustomerEvent) -> Result<(), StoreError> {
         match event {
             CustomerEvent::Registered { customer, name, email, at } => {
-                let row = pack(&CustomerRow { name, email, since: at })?;
-                tx.open_table(CUSTOMERS)?.insert(customer.bytes(), row.as_slice())?;
+                rows.fresh.customers.insert(customer, CustomerRow { name, email, since: at });
             }
             CustomerEvent::Changed { customer, name, email, .. } => {
-                let mut table = tx.open_table(CUSTOMERS)?;
-                let before: Option<CustomerRow> = table.get(customer.bytes())?.map(|row| unpack(row.value())).transpose()?;
-                if let Some(CustomerRow { since, .. }) = before {
-                    table.insert(customer.bytes(), pack(&CustomerRow { name, email, since })?.as_slice())?;
+                if let Some(CustomerRow { since, .. }) = rows.customer(customer)? {
+                    rows.fresh.customers.insert(customer, CustomerRow { name, email, since });
                 }
             }
             CustomerEvent::Refused { command, reason } => self.customer_refusals.remember(command, reason),
@@ -146,23 +140,16 @@ impl Directory {
         Ok(())
     }
 
-    fn fold_account(&self, tx: &WriteTransaction, event: AccountEvent) -> Result<(), StoreError> {
+    fn fold_account(&self, rows: &mut Layers<DirectoryChanges>, event: AccountEvent) -> Result<(), StoreError> {
         match event {
             AccountEvent::Opened { account: id, holder, iban, currency, overdraft_limit_minor, at } => {
-                let mut holdings = tx.open_table(HOLDINGS)?;
-                let last = holdings.range((holder.bytes(), 0)..=(holder.bytes(), u32::MAX))?.next_back().transpose()?;
-                let ordinal = last.map_or(0, |(key, _)| key.value().1 + 1);
-                holdings.insert((holder.bytes(), ordinal), id.bytes())?;
+                let ordinal = rows.holdings(holder)?;
                 let status = AccountStatus::Open;
-                let row = AccountRow { id, holder, iban, currency, overdraft_limit_minor, status, opened_at: at, ordinal };
-                tx.open_table(IBANS)?.insert(iban.as_str(), id.bytes())?;
-                tx.open_table(ACCOUNTS)?.insert(id.bytes(), pack(&row)?.as_slice())?;
+                rows.open_account(AccountRow { id, holder, iban, currency, overdraft_limit_minor, status, opened_at: at, ordinal });
             }
             AccountEvent::StatusChanged { account, status, .. } => {
-                let mut table = tx.open_table(ACCOUNTS)?;
-                let before: Option<AccountRow> = table.get(account.bytes())?.map(|row| unpack(row.value())).transpose()?;
-                if let Some(row) = before {
-                    table.insert(account.bytes(), pack(&AccountRow { status, ..row })?.as_slice())?;
+                if let Some(row) = rows.account(account)? {
+                    rows.fresh.accounts.insert(account, AccountRow { status, ..row });
                 }
             }
             AccountEvent::Refused { command, reason } => self.account_refusals.remember(command, reason),
@@ -177,7 +164,7 @@ impl ReadModel<Directory> {
     /// # Errors
     /// [`StoreError`].
     pub fn customer(&self, id: CustomerId) -> Result<Option<CustomerRow>, StoreError> {
-        self.read()?.open_table(CUSTOMERS)?.get(id.bytes())?.map(|row| unpack(row.value())).transpose()
+        self.rows()?.read()?.customer(id)
     }
 
     /// An account.
@@ -185,7 +172,7 @@ impl ReadModel<Directory> {
     /// # Errors
     /// [`StoreError`].
     pub fn account(&self, id: AccountId) -> Result<Option<AccountRow>, StoreError> {
-        self.read()?.open_table(ACCOUNTS)?.get(id.bytes())?.map(|row| unpack(row.value())).transpose()
+        self.rows()?.read()?.account(id)
     }
 
     /// The account behind an IBAN.
@@ -193,8 +180,7 @@ impl ReadModel<Directory> {
     /// # Errors
     /// [`StoreError`].
     pub fn account_by_iban(&self, iban: &Iban) -> Result<Option<AccountRow>, StoreError> {
-        let id = self.read()?.open_table(IBANS)?.get(iban.as_str())?.map(|id| AccountId::from_bytes(id.value()));
-        id.map_or(Ok(None), |id| self.account(id))
+        self.rows()?.read()?.account_by_iban(iban)
     }
 
     /// Up to `count` accounts of a customer from the ordinal `from` on, in the order of their opening.
@@ -202,15 +188,7 @@ impl ReadModel<Directory> {
     /// # Errors
     /// [`StoreError`].
     pub fn accounts_of(&self, holder: CustomerId, from: u32, count: usize) -> Result<Vec<AccountRow>, StoreError> {
-        let view = self.read()?;
-        let (holdings, accounts) = (view.open_table(HOLDINGS)?, view.open_table(ACCOUNTS)?);
-        let mut rows = Vec::new();
-        for entry in holdings.range((holder.bytes(), from)..=(holder.bytes(), u32::MAX))?.take(count) {
-            if let Some(row) = accounts.get(entry?.1.value())? {
-                rows.push(unpack(row.value())?);
-            }
-        }
-        Ok(rows)
+        self.rows()?.read()?.accounts_of(holder, from, count)
     }
 
     /// Why the customers service refused a command, if it did and it is not long ago.

@@ -3,110 +3,147 @@
 use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
 use domain::Timestamp;
-use redb::{Database, Durability, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableTable as _};
 use streams::{Batches, Cursor, Fault, Host, Inputs, LogName, Record, TraceSpan};
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     Progress, Projection, ReadModel,
-    store::{self, StoreError, pack, unpack},
+    layers::{Changes, PROGRESS, Shelf},
+    store::{StoreError, unpack},
 };
 
-/// How long commits may stay without an fsync. A crash loses them with the progress they made, and
-/// the log refills both; an fsync stalls the fold for tens of milliseconds.
-const DURABLE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long what was folded may stay in memory only. A crash loses it with the progress it made, and the
+/// log refills both …
+const WRITE_INTERVAL: Duration = Duration::from_secs(5);
+/// … and how many rows may: some dozens of megabytes. While as many again are being written, the fold waits.
+const GATHERED_ROWS: usize = 50_000;
 /// Pause before a server that did not say where a log ends is asked again.
 const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(100);
-/// What waits is folded in batches up to this: large enough that rows touched more than once in a
-/// backlog are written once, small enough for some dozens of megabytes of rows in memory.
+/// What waits is folded in batches up to this; only then those who wait are told.
 const BATCHES: Batches = Batches { records: 2_048, bytes: 8 * 1024 * 1024 };
-pub(crate) const PROGRESS: TableDefinition<&str, &[u8]> = TableDefinition::new("progress");
 
-/// One file, and how far it has come.
-pub(crate) struct Fold {
-    db: Arc<Database>,
+type Writing = JoinHandle<Result<(), StoreError>>;
+
+/// One file, what is in front of it, and how far both have come.
+pub(crate) struct Fold<C: Changes> {
+    shelf: Arc<Shelf<C>>,
     file: String,
     model: LogName,
     progress: Progress,
     /// What its logs had when it began. That was traced when it happened, and is not again.
     backlog: Cursor,
     inputs: Inputs,
-    unsaved_since: Option<Instant>,
+    unwritten_since: Option<Instant>,
+    writing: Option<Writing>,
 }
 
-impl Fold {
+impl<C: Changes> Fold<C> {
     /// Goes on from where the file stands; what its logs have until `goal` is its backlog.
-    pub(crate) fn begin<P: Projection>(
-        db: Arc<Database>,
+    pub(crate) fn begin<P: Projection<Changes = C>>(
+        db: Database,
         path: &Path,
         model: &ReadModel<P>,
         goal: &Cursor,
         host: &Host,
     ) -> Result<Self, Fault> {
         let file = path.display().to_string();
-        let progress = prepare(&db, &model.projection).map_err(|error| error.into_fault(&file))?;
+        let (shelf, progress) = prepare(db, &model.projection).map_err(|error| error.into_fault(&file))?;
         let logs = host.topology.read_by(model.name().base(), model.shard());
         let marks = logs.iter().map(|log| (log.clone(), progress.marks.get(log).copied().unwrap_or_default())).collect();
         let inputs = Inputs::follow(&host.broker, marks, &Cursor::default(), BATCHES).with_backlog(goal.clone());
-        Ok(Self { db, file, model: model.name().clone(), progress, backlog: goal.clone(), inputs, unsaved_since: None })
+        let (model, backlog) = (model.name().clone(), goal.clone());
+        Ok(Self { shelf: Arc::new(shelf), file, model, progress, backlog, inputs, unwritten_since: None, writing: None })
     }
 
-    pub(crate) fn db(&self) -> Arc<Database> {
-        Arc::clone(&self.db)
+    pub(crate) fn shelf(&self) -> Arc<Shelf<C>> {
+        Arc::clone(&self.shelf)
     }
 
     pub(crate) const fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// Folds what waits, or saves what has waited for long enough; says what was touched. It may be
-    /// dropped while it waits.
-    pub(crate) async fn step<P: Projection>(&mut self, projection: &P) -> Result<Option<P::Touched>, Fault> {
-        let mut batch = tokio::select! {
-            batch = self.inputs.batch() => batch?,
-            () = due(self.unsaved_since) => return self.save().map(|()| None),
-        };
+    /// Folds what waits, or writes what has gathered; says what was touched. It may be dropped while it waits.
+    pub(crate) async fn step<P: Projection<Changes = C>>(&mut self, projection: &P) -> Result<Option<P::Touched>, Fault> {
+        let is_full = self.shelf.change().fresh.len() >= GATHERED_ROWS;
+        if is_full && self.writing.is_none() {
+            self.begin_write();
+        }
+        tokio::select! {
+            written = end_of(&mut self.writing) => self.end_write(written).map(|()| None),
+            () = due(self.unwritten_since), if self.writing.is_none() => {
+                self.begin_write();
+                Ok(None)
+            }
+            batch = self.inputs.batch(), if !is_full || self.writing.is_none() => {
+                let batch = batch?;
+                tokio::task::block_in_place(|| self.fold(projection, batch)).map(Some).map_err(|error| error.into_fault(&self.file))
+            }
+        }
+    }
+
+    fn fold<P: Projection<Changes = C>>(&mut self, projection: &P, mut batch: VecDeque<Record>) -> Result<P::Touched, StoreError> {
         let is_backlog = !self.progress.has_reached(&self.backlog);
+        let now = streams::now();
+        let _under_way = if is_backlog { Vec::new() } else { trace(&self.model, now, &mut batch) };
+        let mut touched = P::Touched::default();
         for record in &batch {
+            projection.fold(&self.shelf, record, &mut touched)?;
             self.progress.marks.insert(record.log.clone(), record.mark());
             self.progress.cursor.merge(&record.cursor);
             self.progress.cursor.advance(&record.log, record.seq);
         }
-        let now = streams::now();
         self.progress.folded_at = Some(now);
-        let _under_way = if is_backlog { Vec::new() } else { trace(&self.model, now, &mut batch) };
-        let touched = tokio::task::block_in_place(|| self.commit(projection, &batch)).map_err(|error| error.into_fault(&self.file))?;
-        self.unsaved_since.get_or_insert_with(Instant::now);
-        Ok(Some(touched))
+        self.unwritten_since.get_or_insert_with(Instant::now);
+        Ok(touched)
     }
 
-    /// Makes durable what was folded.
-    pub(crate) fn save(&mut self) -> Result<(), Fault> {
-        self.unsaved_since = None;
-        tokio::task::block_in_place(|| store::make_durable(&self.db)).map_err(|error| error.into_fault(&self.file))
+    /// Writes all that was folded.
+    pub(crate) async fn save(&mut self) -> Result<(), Fault> {
+        if self.writing.is_some() {
+            let written = end_of(&mut self.writing).await;
+            self.end_write(written)?;
+        }
+        if self.unwritten_since.is_some() {
+            self.begin_write();
+            let written = end_of(&mut self.writing).await;
+            self.end_write(written)?;
+        }
+        Ok(())
+    }
+
+    fn begin_write(&mut self) {
+        self.unwritten_since = None;
+        let (shelf, changes, progress) = (self.shelf(), self.shelf.set_aside(), self.progress.clone());
+        self.writing = Some(tokio::task::spawn_blocking(move || shelf.write(&changes, &progress)));
+    }
+
+    fn end_write(&mut self, written: Result<(), StoreError>) -> Result<(), Fault> {
+        self.writing = None;
+        written.map_err(|error| error.into_fault(&self.file))
     }
 
     /// What went wrong with the file.
     pub(crate) fn fault(&self, why: String) -> Fault {
         Fault::Store { file: self.file.clone(), why }
     }
+}
 
-    fn commit<P: Projection>(&self, projection: &P, batch: &VecDeque<Record>) -> Result<P::Touched, StoreError> {
-        let mut tx = self.db.begin_write()?;
-        tx.set_durability(Durability::None)?;
-        let touched = projection.fold(&tx, batch)?;
-        tx.open_table(PROGRESS)?.insert("at", pack(&self.progress)?.as_slice())?;
-        tx.commit()?;
-        Ok(touched)
+/// How the write ended that is under way; waits for ever while there is none.
+async fn end_of(writing: &mut Option<Writing>) -> Result<(), StoreError> {
+    match writing {
+        Some(writing) => writing.await.unwrap_or_else(|error| Err(StoreError::Panicked(error.to_string()))),
+        None => std::future::pending().await,
     }
 }
 
-fn prepare<P: Projection>(db: &Database, projection: &P) -> Result<Progress, StoreError> {
+fn prepare<P: Projection>(db: Database, projection: &P) -> Result<(Shelf<P::Changes>, Progress), StoreError> {
     let tx = db.begin_write()?;
     projection.create_tables(&tx)?;
     let progress = tx.open_table(PROGRESS)?.get("at")?.map_or(Ok(Progress::default()), |bytes| unpack(bytes.value()))?;
     tx.commit()?;
-    Ok(progress)
+    Ok((Shelf::open(db)?, progress))
 }
 
 /// Where the logs of a reader end now; asked until the server says so.
@@ -142,9 +179,9 @@ fn trace(model: &LogName, since: Timestamp, batch: &mut VecDeque<Record>) -> Vec
     spans
 }
 
-async fn due(unsaved_since: Option<Instant>) {
-    match unsaved_since {
-        Some(since) => tokio::time::sleep_until(since + DURABLE_INTERVAL).await,
+async fn due(unwritten_since: Option<Instant>) {
+    match unwritten_since {
+        Some(since) => tokio::time::sleep_until(since + WRITE_INTERVAL).await,
         None => std::future::pending().await,
     }
 }

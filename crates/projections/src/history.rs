@@ -1,7 +1,7 @@
 //! The payments read model: status and history of every payment of one shard.
 //! This module must never know balances.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::RwLockWriteGuard;
 
 use domain::{
     AccountId, PaymentId, PaymentOrder, RejectionCode, Shard, Timestamp,
@@ -9,21 +9,15 @@ use domain::{
     ledger::{LedgerEvent, Leg},
     payments::{PaymentCommand, PaymentEvent},
 };
-use redb::{ReadableTable as _, Table, TableDefinition, WriteTransaction};
+use redb::WriteTransaction;
+use serde::de::DeserializeOwned;
 use streams::{Fault, Record};
 
 use crate::{
-    PaymentRow, PaymentStatus, Position, Projection, ReadModel, Touched, Watch, Watchers,
-    store::{StoreError, pack, unpack},
+    Layers, PaymentRow, PaymentStatus, Position, Projection, ReadModel, Shelf, Touched, Watch, Watchers,
+    history_tables::{HistoryChanges, create},
+    store::StoreError,
 };
-
-/// Payments in the order of their acceptance, numbered from 1.
-pub(crate) const PAYMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("payments");
-pub(crate) const NUMBERS: TableDefinition<[u8; 16], u64> = TableDefinition::new("numbers");
-/// The newest payment of each debtor; the older ones are linked.
-pub(crate) const NEWEST: TableDefinition<[u8; 16], u64> = TableDefinition::new("newest");
-/// Payments that wait for an operator.
-pub(crate) const HELD: TableDefinition<u64, ()> = TableDefinition::new("held");
 
 /// The model's fold, and who watches which payment.
 #[derive(Debug)]
@@ -44,37 +38,28 @@ impl Projection for PaymentHistory {
     const READER: &'static str = "payment-history";
     const VERSION: u32 = 1;
     const READABLE_SINCE: u32 = 1;
+    type Changes = HistoryChanges;
     type Touched = Touched<PaymentId>;
 
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
-        tx.open_table(PAYMENTS)?;
-        tx.open_table(NUMBERS)?;
-        tx.open_table(NEWEST)?;
-        tx.open_table(HELD)?;
-        Ok(())
+        create(tx)
     }
 
-    fn fold(&self, tx: &WriteTransaction, records: &VecDeque<Record>) -> Result<Touched<PaymentId>, StoreError> {
-        let mut fold = Fold::begin(tx)?;
-        for record in records {
-            match record.log.base() {
-                "payment-commands" => record.events()?.into_iter().try_for_each(|event| fold.command(record, event))?,
-                "payments" => record.events()?.into_iter().try_for_each(|event| fold.validated(record, event))?,
-                "fraud" => record.events()?.into_iter().try_for_each(|event| fold.checked(record, &event))?,
-                "ledger" if record.log.shard() == Some(self.shard.0) => {
-                    record.events()?.into_iter().try_for_each(|event| fold.ledger(record, event))?;
-                }
-                "ledger" if record.concerns.contains(&self.shard.0) => {
-                    record.events()?.into_iter().try_for_each(|event| fold.credited(record, self.shard, event))?;
-                }
-                "ledger" => {}
-                other => {
-                    let why = format!("the payments model does not read {other}");
-                    return Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into());
-                }
+    fn fold(&self, rows: &Shelf<HistoryChanges>, record: &Record, touched: &mut Touched<PaymentId>) -> Result<(), StoreError> {
+        match record.log.base() {
+            "payment-commands" => each(rows, record, touched, Fold::command),
+            "payments" => each(rows, record, touched, Fold::validated),
+            "fraud" => each(rows, record, touched, Fold::checked),
+            "ledger" if record.log.shard() == Some(self.shard.0) => each(rows, record, touched, Fold::ledger),
+            "ledger" if record.concerns.contains(&self.shard.0) => {
+                each(rows, record, touched, |fold, event| fold.credited(self.shard, event))
+            }
+            "ledger" => Ok(()),
+            other => {
+                let why = format!("the payments model does not read {other}");
+                Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into())
             }
         }
-        fold.finish()
     }
 
     fn announce(&self, touched: Touched<PaymentId>) {
@@ -86,30 +71,23 @@ impl Projection for PaymentHistory {
     }
 }
 
-/// What a batch changes, gathered in memory and written once.
+/// Folds the events of a record. They are decoded before the rows are taken, so that readers go on.
+fn each<'a, E: DeserializeOwned + Send + Sync + 'static>(
+    rows: &'a Shelf<HistoryChanges>,
+    record: &'a Record,
+    touched: &'a mut Touched<PaymentId>,
+    change: impl Fn(&mut Fold<'a>, &E) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let events = record.events::<E>()?;
+    let mut fold = Fold { rows: rows.change(), record, touched };
+    events.iter().try_for_each(|event| change(&mut fold, event))
+}
+
+/// A record being folded.
 struct Fold<'a> {
-    tables: Tables<'a>,
-    rows: HashMap<PaymentId, PaymentRow>,
-    newest: HashMap<AccountId, u64>,
-    held: BTreeSet<u64>,
-    released: BTreeSet<u64>,
-    first_number: u64,
-    accepted: u64,
-    touched: Touched<PaymentId>,
-}
-
-struct Tables<'a> {
-    payments: Table<'a, u64, &'static [u8]>,
-    numbers: Table<'a, [u8; 16], u64>,
-    newest: Table<'a, [u8; 16], u64>,
-    held: Table<'a, u64, ()>,
-}
-
-impl<'a> Tables<'a> {
-    fn open(tx: &'a WriteTransaction) -> Result<Self, StoreError> {
-        let (payments, numbers) = (tx.open_table(PAYMENTS)?, tx.open_table(NUMBERS)?);
-        Ok(Self { payments, numbers, newest: tx.open_table(NEWEST)?, held: tx.open_table(HELD)? })
-    }
+    rows: RwLockWriteGuard<'a, Layers<HistoryChanges>>,
+    record: &'a Record,
+    touched: &'a mut Touched<PaymentId>,
 }
 
 /// What one event says of a payment.
@@ -119,73 +97,55 @@ struct Change {
     rejection: Option<RejectionCode>,
 }
 
-impl<'a> Fold<'a> {
-    fn begin(tx: &'a WriteTransaction) -> Result<Self, StoreError> {
-        let tables = Tables::open(tx)?;
-        let last = tables.payments.last()?.map_or(0, |(number, _)| number.value());
-        let (held, released) = (BTreeSet::new(), BTreeSet::new());
-        let touched = Touched::default();
-        Ok(Self { tables, rows: HashMap::new(), newest: HashMap::new(), held, released, first_number: last + 1, accepted: 0, touched })
-    }
-
-    fn command(&mut self, record: &Record, command: PaymentCommand) -> Result<(), StoreError> {
+impl Fold<'_> {
+    fn command(&mut self, command: &PaymentCommand) -> Result<(), StoreError> {
         match command {
-            PaymentCommand::Initiated(order) => self.initiated(record, order),
+            PaymentCommand::Initiated(order) => self.initiated(order.clone()),
             PaymentCommand::Reviewed(_) => Ok(()),
         }
     }
 
-    fn initiated(&mut self, record: &Record, order: PaymentOrder) -> Result<(), StoreError> {
+    fn initiated(&mut self, order: PaymentOrder) -> Result<(), StoreError> {
         // The first order with an id is the payment; what comes later under it is a repeat.
-        if self.row(order.id)?.is_some() {
-            return Ok(());
+        if self.rows.number(order.id)?.is_none() {
+            self.touched.touch(order.id, self.record.traces.get(order.id));
+            self.rows.append(PaymentRow::accepted(order, self.record.log.clone(), self.record.seq))?;
         }
-        let number = self.first_number + self.accepted;
-        self.accepted += 1;
-        let mut row = PaymentRow { number, ..PaymentRow::accepted(order, record.log.clone(), record.seq) };
-        if let Some(debtor) = row.order.debtor.account() {
-            row.previous = match self.newest.insert(debtor, number) {
-                Some(before) => before,
-                None => self.tables.newest.get(debtor.bytes())?.map_or(0, |number| number.value()),
-            };
-        }
-        self.touched.touch(row.order.id, record.traces.get(row.order.id));
-        self.rows.insert(row.order.id, row);
         Ok(())
     }
 
-    fn validated(&mut self, record: &Record, event: PaymentEvent) -> Result<(), StoreError> {
-        match event {
-            PaymentEvent::Validated { order, creditor, at } => {
+    fn validated(&mut self, event: &PaymentEvent) -> Result<(), StoreError> {
+        match *event {
+            PaymentEvent::Validated { ref order, creditor, at } => {
                 let change = Change { status: PaymentStatus::Validated, at, rejection: None };
-                self.change(record, order.id, change, |row| row.creditor = Some(creditor))
+                self.change(order.id, change, |row| row.creditor = Some(creditor))
             }
             PaymentEvent::Rejected { payment, code, at } => {
                 let change = Change { status: PaymentStatus::Rejected, at, rejection: Some(code) };
-                self.change(record, payment, change, |_| {})
+                self.change(payment, change, |_| {})
             }
             PaymentEvent::Reviewed(_) => Ok(()),
         }
     }
 
-    fn checked(&mut self, record: &Record, event: &Checked) -> Result<(), StoreError> {
+    fn checked(&mut self, event: &Checked) -> Result<(), StoreError> {
         let (status, rejection) = match event.verdict {
             Verdict::Passed => (PaymentStatus::Checked, None),
             Verdict::Held => (PaymentStatus::Held, None),
             Verdict::Declined(code) => (PaymentStatus::Rejected, Some(code)),
         };
         let change = Change { status, at: event.at, rejection };
-        self.change(record, event.order.id, change, |row| row.review = event.review)
+        self.change(event.order.id, change, |row| row.review = event.review)
     }
 
-    fn ledger(&mut self, record: &Record, event: LedgerEvent) -> Result<(), StoreError> {
-        let (payment, change) = match event {
-            LedgerEvent::Booked(transaction) => {
+    fn ledger(&mut self, event: &LedgerEvent) -> Result<(), StoreError> {
+        let (payment, change) = match *event {
+            LedgerEvent::Booked(ref transaction) => {
                 let (status, rejection) = match transaction.leg {
                     Leg::Transfer => (PaymentStatus::Booked, None),
                     Leg::Returned { code, .. } => (PaymentStatus::Returned, Some(code)),
                     // How it ends is said on the creditor's shard.
-                    Leg::Outgoing { .. } => return self.debited(record, transaction.payment),
+                    Leg::Outgoing { .. } => return self.debited(transaction.payment),
                     // The other half of a payment that lives on another shard.
                     Leg::Incoming { .. } | Leg::Bounced { .. } => return Ok(()),
                 };
@@ -196,22 +156,23 @@ impl<'a> Fold<'a> {
             }
             LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => return Ok(()),
         };
-        self.change(record, payment, change, |_| {})
+        self.change(payment, change, |_| {})
     }
 
     /// A debit whose credit is booked on another shard: no status yet, but a place to read from.
-    fn debited(&mut self, record: &Record, id: PaymentId) -> Result<(), StoreError> {
-        self.known(record, id)?.latest = Position::at(record.log.clone(), record.seq);
+    fn debited(&mut self, id: PaymentId) -> Result<(), StoreError> {
+        let here = self.here();
+        self.known(id)?.latest = here;
         Ok(())
     }
 
     /// What another shard booked for a payment of this one: the credit, with which it ends.
-    fn credited(&mut self, record: &Record, shard: Shard, event: LedgerEvent) -> Result<(), StoreError> {
+    fn credited(&mut self, shard: Shard, event: &LedgerEvent) -> Result<(), StoreError> {
         match event {
             LedgerEvent::Booked(transaction) if transaction.leg == Leg::Incoming { from: shard } => {
-                let debit = self.known(record, transaction.payment)?.latest.clone();
+                let debit = self.known(transaction.payment)?.latest.clone();
                 let change = Change { status: PaymentStatus::Booked, at: transaction.at, rejection: None };
-                self.change(record, transaction.payment, change, |row| row.latest = debit.and(row.latest.clone()))
+                self.change(transaction.payment, change, |row| row.latest = debit.and(row.latest.clone()))
             }
             LedgerEvent::Booked(_)
             | LedgerEvent::Rejected { .. }
@@ -220,61 +181,30 @@ impl<'a> Fold<'a> {
         }
     }
 
-    fn known(&mut self, record: &Record, id: PaymentId) -> Result<&mut PaymentRow, StoreError> {
-        let why = format!("{id} was never accepted");
-        let unknown = Fault::Unreadable { log: record.log.clone(), seq: record.seq, why };
-        self.touched.touch(id, record.traces.get(id));
-        self.row(id)?.ok_or_else(|| unknown.into())
+    fn here(&self) -> Position {
+        Position::at(self.record.log.clone(), self.record.seq)
     }
 
-    fn change(&mut self, record: &Record, id: PaymentId, change: Change, and: impl FnOnce(&mut PaymentRow)) -> Result<(), StoreError> {
-        let row = self.known(record, id)?;
+    fn known(&mut self, id: PaymentId) -> Result<&mut PaymentRow, StoreError> {
+        self.touched.touch(id, self.record.traces.get(id));
+        let Record { log, seq, .. } = self.record;
+        let row = self.rows.payment_mut(id)?;
+        row.ok_or_else(|| Fault::Unreadable { log: log.clone(), seq: *seq, why: format!("{id} was never accepted") }.into())
+    }
+
+    fn change(&mut self, id: PaymentId, change: Change, and: impl FnOnce(&mut PaymentRow)) -> Result<(), StoreError> {
+        let here = self.here();
+        let row = self.known(id)?;
         let was_held = row.status() == PaymentStatus::Held;
         row.history.push((change.status, change.at));
         row.rejection = change.rejection;
-        row.latest = Position::at(record.log.clone(), record.seq);
+        row.latest = here;
         and(row);
-        let number = row.number;
-        if change.status == PaymentStatus::Held {
-            self.held.insert(number);
-        } else if was_held && !self.held.remove(&number) {
-            self.released.insert(number);
+        let (number, is_held) = (row.number, change.status == PaymentStatus::Held);
+        if is_held || was_held {
+            self.rows.hold(number, is_held);
         }
         Ok(())
-    }
-
-    fn row(&mut self, id: PaymentId) -> Result<Option<&mut PaymentRow>, StoreError> {
-        if !self.rows.contains_key(&id) {
-            let Some(number) = self.tables.numbers.get(id.bytes())?.map(|number| number.value()) else { return Ok(None) };
-            let Some(row) = self.tables.payments.get(number)?.map(|row| unpack(row.value())).transpose()? else { return Ok(None) };
-            self.rows.insert(id, row);
-        }
-        Ok(self.rows.get_mut(&id))
-    }
-
-    /// Writes in the order of the keys: rows that lie together are then written together.
-    fn finish(self) -> Result<Touched<PaymentId>, StoreError> {
-        let Tables { mut payments, mut numbers, mut newest, mut held } = self.tables;
-        let mut rows: Vec<_> = self.rows.values().collect();
-        rows.sort_unstable_by_key(|row| row.number);
-        for row in &rows {
-            payments.insert(row.number, pack(row)?.as_slice())?;
-        }
-        rows.retain(|row| row.number >= self.first_number);
-        rows.sort_unstable_by_key(|row| row.order.id);
-        for row in rows {
-            numbers.insert(row.order.id.bytes(), row.number)?;
-        }
-        for (account, number) in self.newest {
-            newest.insert(account.bytes(), number)?;
-        }
-        for number in self.released {
-            held.remove(number)?;
-        }
-        for number in self.held {
-            held.insert(number, ())?;
-        }
-        Ok(self.touched)
     }
 }
 
@@ -284,9 +214,7 @@ impl ReadModel<PaymentHistory> {
     /// # Errors
     /// [`StoreError`].
     pub fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, StoreError> {
-        let view = self.read()?;
-        let Some(number) = view.open_table(NUMBERS)?.get(id.bytes())?.map(|number| number.value()) else { return Ok(None) };
-        view.open_table(PAYMENTS)?.get(number)?.map(|row| unpack(row.value())).transpose()
+        self.rows()?.read()?.payment(id)
     }
 
     /// Up to `count` payments that debit `account`, newest first, from behind the one numbered `after` on.
@@ -294,23 +222,21 @@ impl ReadModel<PaymentHistory> {
     /// # Errors
     /// [`StoreError`].
     pub fn payments_of(&self, account: AccountId, after: Option<u64>, count: usize) -> Result<Vec<PaymentRow>, StoreError> {
-        let view = self.read()?;
-        let payments = view.open_table(PAYMENTS)?;
-        let get =
-            |number: u64| -> Result<Option<PaymentRow>, StoreError> { payments.get(number)?.map(|row| unpack(row.value())).transpose() };
+        let shelf = self.rows()?;
+        let rows = shelf.read()?;
         let mut next = match after {
-            None => view.open_table(NEWEST)?.get(account.bytes())?.map_or(0, |number| number.value()),
+            None => rows.newest(account)?,
             // A cursor of another account's list leads nowhere.
-            Some(after) => get(after)?.filter(|row| row.order.debtor.account() == Some(account)).map_or(0, |row| row.previous),
+            Some(after) => rows.numbered(after)?.filter(|row| row.order.debtor.account() == Some(account)).map_or(0, |row| row.previous),
         };
-        let mut rows = Vec::new();
-        while rows.len() < count
-            && let Some(row) = get(next)?
+        let mut found = Vec::new();
+        while found.len() < count
+            && let Some(row) = rows.numbered(next)?
         {
             next = row.previous;
-            rows.push(row);
+            found.push(row);
         }
-        Ok(rows)
+        Ok(found)
     }
 
     /// Up to `count` held payments numbered above `after`, oldest first.
@@ -318,15 +244,7 @@ impl ReadModel<PaymentHistory> {
     /// # Errors
     /// [`StoreError`].
     pub fn held(&self, after: u64, count: usize) -> Result<Vec<PaymentRow>, StoreError> {
-        let view = self.read()?;
-        let payments = view.open_table(PAYMENTS)?;
-        let mut rows = Vec::new();
-        for number in view.open_table(HELD)?.range(after.saturating_add(1)..)?.take(count) {
-            if let Some(row) = payments.get(number?.0.value())? {
-                rows.push(unpack(row.value())?);
-            }
-        }
-        Ok(rows)
+        self.rows()?.read()?.held(after, count)
     }
 
     /// Watches a payment.

@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 
 use crate::{
     AccountRow, BalanceRow, CustomerRow, Directory, EntryRow, Overview, PaymentHistory, PaymentRow, PendingRow, Progress, Projection as _,
-    StoreError, directory, fold, history, overview_tables, store,
+    StoreError, directory_tables, history_tables, layers, overview_tables, store,
 };
 
 pub use crate::overview_tables::STRIDE;
@@ -82,7 +82,7 @@ impl Inspection {
             Some(_) | None => {}
         }
         let mut inspection = Self { name, progress: Progress::default(), file };
-        let mut progress = inspection.rows(fold::PROGRESS, |_| (), unpack)?;
+        let mut progress = inspection.rows(layers::PROGRESS, |_| (), unpack)?;
         if let Some(row) = progress.next() {
             inspection.progress = row?.1;
         }
@@ -106,7 +106,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`], as with every table.
     pub fn customers(&self) -> Result<Rows<CustomerId, CustomerRow>, StoreError> {
-        self.rows(directory::CUSTOMERS, CustomerId::from_bytes, unpack)
+        self.rows(directory_tables::CUSTOMERS, CustomerId::from_bytes, unpack)
     }
 
     /// The directory's accounts.
@@ -114,7 +114,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn accounts(&self) -> Result<Rows<AccountId, AccountRow>, StoreError> {
-        self.rows(directory::ACCOUNTS, AccountId::from_bytes, unpack)
+        self.rows(directory_tables::ACCOUNTS, AccountId::from_bytes, unpack)
     }
 
     /// Whose IBAN is whose.
@@ -122,7 +122,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn ibans(&self) -> Result<Rows<String, AccountId>, StoreError> {
-        self.rows(directory::IBANS, str::to_owned, |id| Ok(AccountId::from_bytes(id)))
+        self.rows(directory_tables::IBANS, str::to_owned, |id| Ok(AccountId::from_bytes(id)))
     }
 
     /// Customers' accounts by ordinal.
@@ -130,7 +130,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn holdings(&self) -> Result<Rows<(CustomerId, u32), AccountId>, StoreError> {
-        self.rows(directory::HOLDINGS, |(holder, ordinal)| (CustomerId::from_bytes(holder), ordinal), |id| Ok(AccountId::from_bytes(id)))
+        self.rows(directory_tables::HOLDINGS, |(holder, ordinal)| (CustomerId::from_bytes(holder), ordinal), |id| Ok(AccountId::from_bytes(id)))
     }
 
     /// The overview's balances.
@@ -162,7 +162,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn payments(&self) -> Result<Rows<u64, PaymentRow>, StoreError> {
-        self.rows(history::PAYMENTS, |number| number, unpack)
+        self.rows(history_tables::PAYMENTS, |number| number, unpack)
     }
 
     /// The history's numbers of payments.
@@ -170,7 +170,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn numbers(&self) -> Result<Rows<PaymentId, u64>, StoreError> {
-        self.rows(history::NUMBERS, PaymentId::from_bytes, Ok)
+        self.rows(history_tables::NUMBERS, PaymentId::from_bytes, Ok)
     }
 
     /// The history's newest payment of each debtor.
@@ -178,7 +178,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn newest(&self) -> Result<Rows<AccountId, u64>, StoreError> {
-        self.rows(history::NEWEST, AccountId::from_bytes, Ok)
+        self.rows(history_tables::NEWEST, AccountId::from_bytes, Ok)
     }
 
     /// The history's held payments.
@@ -186,7 +186,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn held(&self) -> Result<Rows<u64, ()>, StoreError> {
-        self.rows(history::HELD, |number| number, |()| Ok(()))
+        self.rows(history_tables::HELD, |number| number, |()| Ok(()))
     }
 
     fn rows<K: Key + Send + 'static, V: Value + Send + 'static, A: Send + 'static, B: Send + 'static>(

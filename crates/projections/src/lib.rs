@@ -3,9 +3,12 @@
 //! nor append to a log.
 
 mod directory;
+mod directory_tables;
 mod fold;
 mod history;
+mod history_tables;
 pub mod inspect;
+mod layers;
 mod metrics;
 mod model;
 #[cfg(test)]
@@ -20,6 +23,7 @@ mod watchers;
 
 pub use directory::{AccountRow, CustomerRow, Directory};
 pub use history::PaymentHistory;
+pub use layers::{Changes, Layers, Shelf};
 pub use metrics::{RejectedBy, count_payments, count_rejects, describe_metrics};
 pub use model::{Progress, Projection, ReadModel};
 pub use overview::{BalanceRow, EntryRow, Overview};

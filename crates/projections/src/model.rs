@@ -1,20 +1,21 @@
-//! What all read models share: a batch of records and the progress it makes commit in one
-//! transaction; then those who wait are told. This module must never know what a model holds.
+//! What all read models share: records are folded, then those who wait are told; rows and the progress
+//! they make are written together. This module must never know what a model holds.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::Deref,
+    collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use redb::{Database, ReadTransaction, ReadableDatabase as _, WriteTransaction};
+use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 use streams::{Condition, Cursor, Fault, Host, LogName, Mark, Record};
 use tokio::sync::watch;
 
 use crate::{
     fold::{Fold, ends},
+    layers::{Changes, Shelf},
     store::{self, StoreError},
 };
 
@@ -50,8 +51,10 @@ pub trait Projection: Send + Sync + 'static {
     /// The oldest version whose files this code can read and fold on: such a one serves until the
     /// new one is level. Rows may have gained fields with defaults since then, and nothing else.
     const READABLE_SINCE: u32;
+    /// Its rows that are not in the file yet.
+    type Changes: Changes;
     /// What a batch touched.
-    type Touched: Send;
+    type Touched: Default + Send;
 
     /// Makes the tables, so that a model can be asked before it has folded anything.
     ///
@@ -59,11 +62,11 @@ pub trait Projection: Send + Sync + 'static {
     /// [`StoreError`].
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError>;
 
-    /// Folds a batch.
+    /// Folds a record, and notes what it touches.
     ///
     /// # Errors
-    /// [`StoreError`], after which nothing of the batch is kept and the model halts.
-    fn fold(&self, tx: &WriteTransaction, batch: &VecDeque<Record>) -> Result<Self::Touched, StoreError>;
+    /// [`StoreError`], after which nothing is kept that was not written, and the model halts.
+    fn fold(&self, rows: &Shelf<Self::Changes>, record: &Record, touched: &mut Self::Touched) -> Result<(), StoreError>;
 
     /// Tells those who watch what was touched.
     fn announce(&self, touched: Self::Touched);
@@ -73,28 +76,19 @@ pub trait Projection: Send + Sync + 'static {
 }
 
 /// A read model in its file.
-#[derive(Debug)]
-pub struct ReadModel<P> {
+pub struct ReadModel<P: Projection> {
     pub(crate) projection: P,
     name: LogName,
     path: PathBuf,
     progress: watch::Sender<Progress>,
     /// What is read, once it has come to where its logs ended when this process began to fold. Before
     /// that it may show less than was shown before a restart.
-    serving: watch::Sender<Option<Arc<Database>>>,
+    serving: watch::Sender<Option<Arc<Shelf<P::Changes>>>>,
 }
 
-/// What stands in a model's file at one moment. It keeps the file open, which a successor may replace.
-pub(crate) struct ReadView {
-    tx: ReadTransaction,
-    _db: Arc<Database>,
-}
-
-impl Deref for ReadView {
-    type Target = ReadTransaction;
-
-    fn deref(&self) -> &ReadTransaction {
-        &self.tx
+impl<P: Projection> fmt::Debug for ReadModel<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReadModel({})", self.name)
     }
 }
 
@@ -136,10 +130,9 @@ impl<P: Projection> ReadModel<P> {
         self.serving.borrow().is_some()
     }
 
-    /// A consistent view; readers never wait for the fold.
-    pub(crate) fn read(&self) -> Result<ReadView, StoreError> {
-        let db = self.serving.borrow().clone().ok_or(StoreError::NotLevel)?;
-        Ok(ReadView { tx: db.begin_read()?, _db: db })
+    /// Its rows, to be read.
+    pub(crate) fn rows(&self) -> Result<Arc<Shelf<P::Changes>>, StoreError> {
+        self.serving.borrow().clone().ok_or(StoreError::NotLevel)
     }
 
     /// Folds what the topology says that it reads, until the host stops.
@@ -169,7 +162,7 @@ impl<P: Projection> ReadModel<P> {
         loop {
             let touched = tokio::select! {
                 touched = fold.step(&self.projection) => touched?,
-                () = host.stop.cancelled() => return fold.save(),
+                () = host.stop.cancelled() => return fold.save().await,
             };
             self.publish(&fold, &goal, host);
             touched.into_iter().for_each(|touched| self.projection.announce(touched));
@@ -178,7 +171,7 @@ impl<P: Projection> ReadModel<P> {
 
     /// Builds a file of this code's version beside the one that serves and folds on meanwhile; once
     /// it is level it takes that one's place. None where the host stopped before.
-    async fn succeed(&self, mut old: Fold, host: &Host, goal: &Cursor) -> Result<Option<Fold>, Fault> {
+    async fn succeed(&self, mut old: Fold<P::Changes>, host: &Host, goal: &Cursor) -> Result<Option<Fold<P::Changes>>, Fault> {
         let path = self.path.with_extension("redb.next");
         tracing::info!(model = %self.name, "A read model is of an older version; it serves until a new one is built");
         let next = tokio::task::block_in_place(|| store::open(&path, P::VERSION..=P::VERSION))?;
@@ -191,12 +184,15 @@ impl<P: Projection> ReadModel<P> {
                     touched.into_iter().for_each(|touched| self.projection.announce(touched));
                 }
                 built = next.step(&self.projection) => drop(built?),
-                () = host.stop.cancelled() => return old.save().and(next.save()).map(|()| None),
+                () = host.stop.cancelled() => {
+                    let (old, next) = (old.save().await, next.save().await);
+                    return old.and(next).map(|()| None);
+                }
             }
         }
-        next.save()?;
+        next.save().await?;
         std::fs::rename(&path, &self.path).map_err(|error| next.fault(error.to_string()))?;
-        self.serving.send_replace(Some(next.db()));
+        self.serving.send_replace(Some(next.shelf()));
         self.publish(&next, goal, host);
         self.projection.announce_all();
         tracing::info!(model = %self.name, "The new version of a read model serves now");
@@ -205,9 +201,9 @@ impl<P: Projection> ReadModel<P> {
 
     /// Says how far it has come, and before that, whether it can be asked: who waits for a place in a
     /// log reads as soon as it is reached.
-    fn publish(&self, fold: &Fold, goal: &Cursor, host: &Host) {
+    fn publish(&self, fold: &Fold<P::Changes>, goal: &Cursor, host: &Host) {
         if !self.is_level() && fold.progress().has_reached(goal) {
-            self.serving.send_replace(Some(fold.db()));
+            self.serving.send_replace(Some(fold.shelf()));
             host.health.note(&self.name, Condition::Up);
         }
         host.health.note_folded(&self.name, fold.progress().folded());

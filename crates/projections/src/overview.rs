@@ -1,7 +1,7 @@
 //! The overview: balances with what is still on its way out, and every entry, of one shard.
 //! This module must never know names; those are the directory's.
 
-use std::collections::VecDeque;
+use std::sync::RwLockWriteGuard;
 
 use domain::{
     AccountId, Debtor, Initiator, PaymentId, Reference, Timestamp,
@@ -10,12 +10,12 @@ use domain::{
     payments::PaymentEvent,
 };
 use redb::WriteTransaction;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use streams::{Fault, Record};
 
 use crate::{
-    Projection, ReadModel, Touched, Watch, Watchers,
-    overview_tables::{Batch, PendingRow, View, create},
+    Layers, Projection, ReadModel, Shelf, Touched, Watch, Watchers,
+    overview_tables::{OverviewChanges, PendingRow, create},
     store::StoreError,
 };
 
@@ -82,27 +82,23 @@ impl Projection for Overview {
     const READER: &'static str = "overview";
     const VERSION: u32 = 1;
     const READABLE_SINCE: u32 = 1;
+    type Changes = OverviewChanges;
     type Touched = Touched<AccountId>;
 
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
         create(tx)
     }
 
-    fn fold(&self, tx: &WriteTransaction, records: &VecDeque<Record>) -> Result<Touched<AccountId>, StoreError> {
-        let mut fold = Fold { batch: Batch::begin(tx)?, touched: Touched::default() };
-        for record in records {
-            match record.log.base() {
-                "payments" => record.events()?.iter().try_for_each(|event| fold.validated(event))?,
-                "fraud" => record.events()?.iter().try_for_each(|event| fold.checked(record, event))?,
-                "ledger" => record.events()?.into_iter().try_for_each(|event| fold.ledger(record, event))?,
-                other => {
-                    let why = format!("the overview does not read {other}");
-                    return Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into());
-                }
+    fn fold(&self, rows: &Shelf<OverviewChanges>, record: &Record, touched: &mut Touched<AccountId>) -> Result<(), StoreError> {
+        match record.log.base() {
+            "payments" => each(rows, record, touched, Fold::validated),
+            "fraud" => each(rows, record, touched, Fold::checked),
+            "ledger" => each(rows, record, touched, Fold::ledger),
+            other => {
+                let why = format!("the overview does not read {other}");
+                Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into())
             }
         }
-        fold.batch.finish()?;
-        Ok(fold.touched)
     }
 
     fn announce(&self, touched: Touched<AccountId>) {
@@ -114,9 +110,23 @@ impl Projection for Overview {
     }
 }
 
+/// Folds the events of a record. They are decoded before the rows are taken, so that readers go on.
+fn each<'a, E: DeserializeOwned + Send + Sync + 'static>(
+    rows: &'a Shelf<OverviewChanges>,
+    record: &'a Record,
+    touched: &'a mut Touched<AccountId>,
+    change: impl Fn(&mut Fold<'a>, &E) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let events = record.events::<E>()?;
+    let mut fold = Fold { rows: rows.change(), record, touched };
+    events.iter().try_for_each(|event| change(&mut fold, event))
+}
+
+/// A record being folded.
 struct Fold<'a> {
-    batch: Batch<'a>,
-    touched: Touched<AccountId>,
+    rows: RwLockWriteGuard<'a, Layers<OverviewChanges>>,
+    record: &'a Record,
+    touched: &'a mut Touched<AccountId>,
 }
 
 impl Fold<'_> {
@@ -124,7 +134,7 @@ impl Fold<'_> {
         match event {
             PaymentEvent::Validated { order, .. } => match (order.by, order.debtor) {
                 (Initiator::Customer(_), Debtor::Account(account)) => {
-                    self.batch.reserve(order.id, PendingRow { account, minor: order.amount.minor() })
+                    self.rows.reserve(order.id, PendingRow { account, minor: order.amount.minor() })
                 }
                 (Initiator::Bank | Initiator::Customer(_), Debtor::Settlement(_)) | (Initiator::Bank, Debtor::Account(_)) => Ok(()),
             },
@@ -132,43 +142,43 @@ impl Fold<'_> {
         }
     }
 
-    fn checked(&mut self, record: &Record, event: &Checked) -> Result<(), StoreError> {
+    fn checked(&mut self, event: &Checked) -> Result<(), StoreError> {
         match event.verdict {
             Verdict::Passed => {}
             // What is held stays away from the available balance for long enough to be shown.
-            Verdict::Held => self.touch(record, event.order.id, event.order.debtor.account()),
-            Verdict::Declined(_) => self.release(record, event.order.id)?,
+            Verdict::Held => self.touch(event.order.id, event.order.debtor.account()),
+            Verdict::Declined(_) => self.release(event.order.id)?,
         }
         Ok(())
     }
 
-    fn ledger(&mut self, record: &Record, event: LedgerEvent) -> Result<(), StoreError> {
+    fn ledger(&mut self, event: &LedgerEvent) -> Result<(), StoreError> {
         match event {
-            LedgerEvent::Booked(transaction) => self.booked(record, &transaction),
-            LedgerEvent::Rejected { payment, .. } => self.release(record, payment),
+            LedgerEvent::Booked(transaction) => self.booked(transaction),
+            LedgerEvent::Rejected { payment, .. } => self.release(*payment),
             LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => Ok(()),
         }
     }
 
-    fn release(&mut self, record: &Record, payment: PaymentId) -> Result<(), StoreError> {
-        let account = self.batch.release(payment)?;
-        self.touch(record, payment, account);
+    fn release(&mut self, payment: PaymentId) -> Result<(), StoreError> {
+        let account = self.rows.release(payment)?;
+        self.touch(payment, account);
         Ok(())
     }
 
-    fn touch(&mut self, record: &Record, payment: PaymentId, account: Option<AccountId>) {
-        account.into_iter().for_each(|account| self.touched.touch(account, record.traces.get(payment)));
+    fn touch(&mut self, payment: PaymentId, account: Option<AccountId>) {
+        account.into_iter().for_each(|account| self.touched.touch(account, self.record.traces.get(payment)));
     }
 
-    fn booked(&mut self, record: &Record, transaction: &Transaction) -> Result<(), StoreError> {
+    fn booked(&mut self, transaction: &Transaction) -> Result<(), StoreError> {
         match transaction.leg {
-            Leg::Transfer | Leg::Outgoing { .. } => self.release(record, transaction.payment)?,
+            Leg::Transfer | Leg::Outgoing { .. } => self.release(transaction.payment)?,
             Leg::Incoming { .. } | Leg::Bounced { .. } | Leg::Returned { .. } => {}
         }
         for posting in &transaction.postings {
             match posting.account {
                 LedgerAccount::Customer(account) => {
-                    self.touch(record, transaction.payment, Some(account));
+                    self.touch(transaction.payment, Some(account));
                     self.entry(account, posting, transaction)?;
                 }
                 LedgerAccount::Settlement(_) | LedgerAccount::Clearing { .. } => {}
@@ -178,7 +188,7 @@ impl Fold<'_> {
     }
 
     fn entry(&mut self, account: AccountId, posting: &Posting, transaction: &Transaction) -> Result<(), StoreError> {
-        let balance = self.batch.balance(account)?;
+        let balance = self.rows.balance_mut(account)?;
         balance.booked_minor = posting.balance_after_minor;
         balance.version = posting.version;
         balance.as_of = transaction.at;
@@ -194,7 +204,7 @@ impl Fold<'_> {
             previous: 0,
             anchor: 0,
         };
-        self.batch.append(account, entry)
+        self.rows.append(account, entry)
     }
 }
 
@@ -204,7 +214,7 @@ impl ReadModel<Overview> {
     /// # Errors
     /// [`StoreError`].
     pub fn balance(&self, account: AccountId) -> Result<BalanceRow, StoreError> {
-        self.view()?.balance(account)
+        self.rows()?.read()?.balance(account)
     }
 
     /// Up to `count` entries of versions at most `newest`, newest first.
@@ -212,7 +222,7 @@ impl ReadModel<Overview> {
     /// # Errors
     /// [`StoreError`].
     pub fn entries_down(&self, account: AccountId, newest: u64, count: usize) -> Result<Vec<EntryRow>, StoreError> {
-        self.view()?.entries_down(account, newest, count)
+        self.rows()?.read()?.entries_down(account, newest, count)
     }
 
     /// Up to `count` entries of versions above `after`, oldest first.
@@ -220,16 +230,12 @@ impl ReadModel<Overview> {
     /// # Errors
     /// [`StoreError`].
     pub fn entries_up(&self, account: AccountId, after: u64, count: usize) -> Result<Vec<EntryRow>, StoreError> {
-        self.view()?.entries_up(account, after, count)
+        self.rows()?.read()?.entries_up(account, after, count)
     }
 
     /// Watches an account.
     #[must_use]
     pub fn watch(&self, account: AccountId) -> Watch<AccountId> {
         self.projection.watchers.watch(account)
-    }
-
-    fn view(&self) -> Result<View, StoreError> {
-        self.read().map(View::new)
     }
 }

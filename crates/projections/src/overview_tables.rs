@@ -1,17 +1,18 @@
-//! The tables of the overview and the batch that writes them: balances are read and written once a
-//! batch, entries are appended in log order and linked to the account's previous one. Random inserts
-//! by account and version were measured at less than half of this. This module must never know events.
+//! The tables of the overview: a balance an account, entries in log order, each linked to the account's
+//! previous one. Random inserts by account and version were measured at less than half of this. This
+//! module must never know events.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::hash_map::Entry;
 
 use domain::{AccountId, PaymentId};
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::ReadView,
+    layers::{Changes, Layers},
     overview::{BalanceRow, EntryRow},
-    store::{StoreError, pack, unpack},
+    store::{StoreError, get, pack, sorted},
 };
 
 pub(crate) const BALANCES: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("balances");
@@ -38,102 +39,137 @@ pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What a batch changes, gathered in memory and written once.
-pub(crate) struct Batch<'a> {
-    tables: Tables<'a>,
-    balances: HashMap<AccountId, BalanceRow>,
-    /// Reservations made and not ended.
-    pending: HashMap<PaymentId, PendingRow>,
+/// The tables of the file.
+pub struct OverviewFile {
+    balances: ReadOnlyTable<[u8; 16], &'static [u8]>,
+    entries: ReadOnlyTable<u64, &'static [u8]>,
+    pending: ReadOnlyTable<[u8; 16], &'static [u8]>,
+}
+
+/// What changed since the file was written.
+pub struct OverviewChanges {
+    balances: FxHashMap<AccountId, BalanceRow>,
+    /// New ones, numbered from `first_entry` on.
     entries: Vec<EntryRow>,
     first_entry: u64,
+    /// Reservations made, and `None` for such as an older layer has and that ended.
+    pending: FxHashMap<PaymentId, Option<PendingRow>>,
 }
 
-struct Tables<'a> {
-    balances: Table<'a, [u8; 16], &'static [u8]>,
-    entries: Table<'a, u64, &'static [u8]>,
-    pending: Table<'a, [u8; 16], &'static [u8]>,
-}
+impl Changes for OverviewChanges {
+    type File = OverviewFile;
 
-impl<'a> Batch<'a> {
-    pub(crate) fn begin(tx: &'a WriteTransaction) -> Result<Self, StoreError> {
-        let tables = Tables { balances: tx.open_table(BALANCES)?, entries: tx.open_table(ENTRIES)?, pending: tx.open_table(PENDING)? };
-        let first_entry = tables.entries.last()?.map_or(0, |(number, _)| number.value()) + 1;
-        let (balances, pending) = (HashMap::new(), HashMap::new());
-        Ok(Self { tables, balances, pending, entries: Vec::new(), first_entry })
+    fn open(tx: &ReadTransaction) -> Result<OverviewFile, StoreError> {
+        Ok(OverviewFile { balances: tx.open_table(BALANCES)?, entries: tx.open_table(ENTRIES)?, pending: tx.open_table(PENDING)? })
     }
 
+    fn begin(file: &OverviewFile) -> Result<Self, StoreError> {
+        Ok(Self::numbered_from(file.entries.last()?.map_or(0, |(number, _)| number.value()) + 1))
+    }
+
+    fn next(&self) -> Self {
+        Self::numbered_from(self.next_entry())
+    }
+
+    fn len(&self) -> usize {
+        self.balances.len() + self.entries.len() + self.pending.len()
+    }
+
+    fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
+        let (mut balances, mut entries, mut pending) = (tx.open_table(BALANCES)?, tx.open_table(ENTRIES)?, tx.open_table(PENDING)?);
+        for (account, row) in sorted(&self.balances) {
+            balances.insert(account.bytes(), pack(row)?.as_slice())?;
+        }
+        for (number, row) in (self.first_entry..).zip(&self.entries) {
+            entries.insert(number, pack(row)?.as_slice())?;
+        }
+        for (payment, row) in sorted(&self.pending) {
+            match row {
+                Some(row) => drop(pending.insert(payment.bytes(), pack(row)?.as_slice())?),
+                None => drop(pending.remove(payment.bytes())?),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OverviewChanges {
+    fn numbered_from(first_entry: u64) -> Self {
+        Self { balances: FxHashMap::default(), entries: Vec::new(), first_entry, pending: FxHashMap::default() }
+    }
+
+    fn next_entry(&self) -> u64 {
+        self.first_entry + self.entries.len() as u64
+    }
+
+    fn entry(&self, number: u64) -> Option<&EntryRow> {
+        self.entries.get(usize::try_from(number.checked_sub(self.first_entry)?).ok()?)
+    }
+}
+
+impl Layers<OverviewChanges> {
     /// The balance of an account, to be changed.
-    pub(crate) fn balance(&mut self, account: AccountId) -> Result<&mut BalanceRow, StoreError> {
-        match self.balances.entry(account) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
+    pub(crate) fn balance_mut(&mut self, account: AccountId) -> Result<&mut BalanceRow, StoreError> {
+        match self.fresh.balances.entry(account) {
+            Entry::Occupied(fresh) => Ok(fresh.into_mut()),
             Entry::Vacant(unknown) => {
-                let row = self.tables.balances.get(account.bytes())?.map(|row| unpack(row.value())).transpose()?;
-                Ok(unknown.insert(row.unwrap_or_default()))
+                let older = self.writing.as_deref().and_then(|changes| changes.balances.get(&account));
+                let row = older.map_or_else(|| balance_in(&self.file, account), |row| Ok(*row))?;
+                Ok(unknown.insert(row))
             }
         }
     }
 
     /// Appends an entry; its links are made here.
     pub(crate) fn append(&mut self, account: AccountId, mut entry: EntryRow) -> Result<(), StoreError> {
-        let number = self.first_entry + self.entries.len() as u64;
-        let balance = self.balance(account)?;
+        let number = self.fresh.next_entry();
+        let balance = self.balance_mut(account)?;
         (entry.previous, entry.anchor) = (balance.last_entry, balance.anchor);
         balance.last_entry = number;
         if entry.version.is_multiple_of(STRIDE) {
             balance.anchor = number;
         }
-        self.entries.push(entry);
+        self.fresh.entries.push(entry);
         Ok(())
     }
 
     pub(crate) fn reserve(&mut self, payment: PaymentId, row: PendingRow) -> Result<(), StoreError> {
-        self.balance(row.account)?.pending_minor += row.minor;
-        self.pending.insert(payment, row);
+        self.balance_mut(row.account)?.pending_minor += row.minor;
+        self.fresh.pending.insert(payment, Some(row));
         Ok(())
     }
 
     /// Ends a reservation; says on which account it was.
     pub(crate) fn release(&mut self, payment: PaymentId) -> Result<Option<AccountId>, StoreError> {
-        // Most end in the batch that made them and never reach the file.
-        let row = match self.pending.remove(&payment) {
-            Some(row) => Some(row),
-            None => self.tables.pending.remove(payment.bytes())?.map(|row| unpack(row.value())).transpose()?,
+        // Most end in the layer that made them and never reach the file.
+        let row = match self.fresh.pending.remove(&payment) {
+            Some(row) => row,
+            None => {
+                let older = self.writing.as_deref().and_then(|changes| changes.pending.get(&payment).copied());
+                let row = older.map_or_else(|| get(&self.file.pending, payment.bytes()), Ok)?;
+                if row.is_some() {
+                    self.fresh.pending.insert(payment, None);
+                }
+                row
+            }
         };
         let Some(PendingRow { account, minor }) = row else { return Ok(None) };
-        self.balance(account)?.pending_minor -= minor;
+        self.balance_mut(account)?.pending_minor -= minor;
         Ok(Some(account))
     }
 
-    pub(crate) fn finish(mut self) -> Result<(), StoreError> {
-        for (account, row) in &self.balances {
-            self.tables.balances.insert(account.bytes(), pack(row)?.as_slice())?;
-        }
-        for (number, row) in (self.first_entry..).zip(&self.entries) {
-            self.tables.entries.insert(number, pack(row)?.as_slice())?;
-        }
-        for (payment, row) in &self.pending {
-            self.tables.pending.insert(payment.bytes(), pack(row)?.as_slice())?;
-        }
-        Ok(())
-    }
-}
-
-/// A consistent view of one shard's overview.
-pub(crate) struct View(ReadView);
-
-impl View {
-    pub(crate) const fn new(tx: ReadView) -> Self {
-        Self(tx)
-    }
-
     pub(crate) fn balance(&self, account: AccountId) -> Result<BalanceRow, StoreError> {
-        let row = self.0.open_table(BALANCES)?.get(account.bytes())?.map(|row| unpack(row.value())).transpose()?;
-        Ok(row.unwrap_or_default())
+        let recent = self.recent(|changes| changes.balances.get(&account));
+        recent.map_or_else(|| balance_in(&self.file, account), |row| Ok(*row))
+    }
+
+    fn entry(&self, number: u64) -> Result<Option<EntryRow>, StoreError> {
+        let recent = self.recent(|changes| changes.entry(number));
+        recent.map_or_else(|| get(&self.file.entries, number), |row| Ok(Some(row.clone())))
     }
 
     /// Up to `count` entries of versions at most `newest`, newest first.
     pub(crate) fn entries_down(&self, account: AccountId, newest: u64, count: usize) -> Result<Vec<EntryRow>, StoreError> {
-        let entries = self.0.open_table(ENTRIES)?;
         let balance = self.balance(account)?;
         let (mut at, mut version, mut anchor) = (balance.last_entry, balance.version, balance.anchor);
         let mut found = Vec::new();
@@ -142,10 +178,7 @@ impl View {
             if anchor != 0 && anchor_of(version) >= newest {
                 at = anchor;
             }
-            let entry: EntryRow = match entries.get(at)? {
-                Some(row) => unpack(row.value())?,
-                None => break,
-            };
+            let Some(entry) = self.entry(at)? else { break };
             (at, version, anchor) = (entry.previous, entry.version - 1, entry.anchor);
             if entry.version <= newest {
                 found.push(entry);
@@ -162,6 +195,10 @@ impl View {
         found.reverse();
         Ok(found)
     }
+}
+
+fn balance_in(file: &OverviewFile, account: AccountId) -> Result<BalanceRow, StoreError> {
+    Ok(get(&file.balances, account.bytes())?.unwrap_or_default())
 }
 
 /// The newest version that is an anchor and not above `version`.

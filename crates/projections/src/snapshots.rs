@@ -1,7 +1,7 @@
 //! Snapshots of what a service decides by: rows by table and key, and the checkpoint they belong to,
 //! written in one transaction. This module must never know what a row means.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,12 +15,12 @@ const CHECKPOINT: TableDefinition<&str, &[u8]> = TableDefinition::new("checkpoin
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
-/// A table, a key, and its row, if it has one still.
-type Change = (&'static str, Vec<u8>, Option<Vec<u8>>);
+/// A key, and its row, if it has one still.
+type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// Rows that changed since the last snapshot.
+/// Rows that changed since the last snapshot, by table.
 #[derive(Debug, Default)]
-pub struct Rows(Vec<Change>);
+pub struct Rows(BTreeMap<&'static str, Vec<Change>>);
 
 impl Rows {
     /// Adds a row of `table`; without a row, the one with this key is taken away.
@@ -28,7 +28,7 @@ impl Rows {
     /// # Errors
     /// [`StoreError::Encode`].
     pub fn put<K: Serialize, V: Serialize>(&mut self, table: &'static str, key: &K, row: Option<&V>) -> Result<(), StoreError> {
-        self.0.push((table, pack(key)?, row.map(pack).transpose()?));
+        self.0.entry(table).or_default().push((pack(key)?, row.map(pack).transpose()?));
         Ok(())
     }
 }
@@ -46,7 +46,7 @@ impl SnapshotStore {
     /// # Errors
     /// [`Fault::Store`].
     pub fn open(path: &Path) -> Result<Self, Fault> {
-        Ok(Self { db: store::open(path, VERSION..=VERSION)?.db, file: path.display().to_string() })
+        Ok(Self { db: Arc::new(store::open(path, VERSION..=VERSION)?.db), file: path.display().to_string() })
     }
 
     /// The checkpoint of the last snapshot; the beginning, where there is none.
@@ -102,12 +102,16 @@ impl SnapshotStore {
     pub fn write(&self, rows: Rows, checkpoint: &Checkpoint) -> Result<(), Fault> {
         let write = || -> Result<(), StoreError> {
             let tx = self.db.begin_write()?;
-            for (table, key, row) in rows.0 {
+            for (table, mut rows) in rows.0 {
                 let mut table = tx.open_table(Definition::new(table))?;
-                match row {
-                    Some(row) => table.insert(key.as_slice(), row.as_slice())?,
-                    None => table.remove(key.as_slice())?,
-                };
+                // In the order of the keys: what lies together is then written together.
+                rows.sort_unstable();
+                for (key, row) in rows {
+                    match row {
+                        Some(row) => table.insert(key.as_slice(), row.as_slice())?,
+                        None => table.remove(key.as_slice())?,
+                    };
+                }
             }
             tx.open_table(CHECKPOINT)?.insert("at", pack(checkpoint)?.as_slice())?;
             tx.commit()?;

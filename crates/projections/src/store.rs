@@ -1,6 +1,8 @@
 //! Opening redb files, and how rows become bytes. This module must never know what a row means.
 
 use std::{
+    borrow::Borrow,
+    collections::HashMap,
     io::ErrorKind,
     ops::RangeInclusive,
     panic::AssertUnwindSafe,
@@ -11,7 +13,7 @@ use std::{
     },
 };
 
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, TableDefinition};
+use redb::{Database, DatabaseError, Key, ReadOnlyTable, ReadableDatabase, TableDefinition};
 use serde::{Serialize, de::DeserializeOwned};
 use streams::Fault;
 
@@ -35,6 +37,9 @@ pub enum StoreError {
     /// A record of a log cannot be folded.
     #[error(transparent)]
     Fault(#[from] Fault),
+    /// The code that wrote the file panicked.
+    #[error("{0}")]
+    Panicked(String),
     /// The model cannot be asked now: it is still behind what was shown before, or has halted.
     #[error("the read model is not level")]
     NotLevel,
@@ -50,13 +55,13 @@ macro_rules! from_redb {
     };
 }
 
-from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError, SetDurabilityError);
+from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
 
 impl StoreError {
     pub(crate) fn into_fault(self, file: &str) -> Fault {
         match self {
             Self::Fault(fault) => fault,
-            Self::Redb(_) | Self::Decode(_) | Self::Encode(_) | Self::NotLevel => {
+            Self::Redb(_) | Self::Decode(_) | Self::Encode(_) | Self::Panicked(_) | Self::NotLevel => {
                 Fault::Store { file: file.to_owned(), why: self.to_string() }
             }
         }
@@ -65,7 +70,7 @@ impl StoreError {
 
 /// A file that was opened.
 pub(crate) struct Opened {
-    pub db: Arc<Database>,
+    pub db: Database,
     /// The version of the code that wrote it.
     pub version: u32,
 }
@@ -80,7 +85,7 @@ pub(crate) fn open(path: &Path, readable: RangeInclusive<u32>) -> Result<Opened,
     let why = match try_open(path) {
         Ok(db) => match written_by(&db).map_err(fault)? {
             None => return stamp(db, *readable.end()).map_err(fault),
-            Some(version) if readable.contains(&version) => return Ok(Opened { db: Arc::new(db), version }),
+            Some(version) if readable.contains(&version) => return Ok(Opened { db, version }),
             Some(found) => format!("it was written by version {found} of this code, now {}", readable.end()),
         },
         Err(Unopened::Denied(why)) => return Err(Fault::Store { file, why }),
@@ -153,15 +158,7 @@ fn stamp(db: Database, version: u32) -> Result<Opened, StoreError> {
     let tx = db.begin_write()?;
     tx.open_table(VERSION)?.insert("code", version)?;
     tx.commit()?;
-    Ok(Opened { db: Arc::new(db), version })
-}
-
-/// Writes all that was committed without durability to the disk.
-pub(crate) fn make_durable(db: &Database) -> Result<(), StoreError> {
-    let mut tx = db.begin_write()?;
-    tx.set_durability(Durability::Immediate)?;
-    tx.commit()?;
-    Ok(())
+    Ok(Opened { db, version })
 }
 
 /// A row's bytes: by position, not by name, since the version guards the layout.
@@ -172,4 +169,19 @@ pub(crate) fn pack<T: Serialize>(row: &T) -> Result<Vec<u8>, StoreError> {
 /// A row from its bytes.
 pub(crate) fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     Ok(rmp_serde::from_slice(bytes)?)
+}
+
+/// A row of a table of the file.
+pub(crate) fn get<K: Key + 'static, T: DeserializeOwned>(
+    table: &ReadOnlyTable<K, &'static [u8]>,
+    key: impl for<'a> Borrow<K::SelfType<'a>>,
+) -> Result<Option<T>, StoreError> {
+    table.get(key)?.map(|row| unpack(row.value())).transpose()
+}
+
+/// Rows in the order of their keys.
+pub(crate) fn sorted<K: Ord, V, S>(rows: &HashMap<K, V, S>) -> Vec<(&K, &V)> {
+    let mut sorted: Vec<_> = rows.iter().collect();
+    sorted.sort_unstable_by_key(|(key, _)| *key);
+    sorted
 }

@@ -33,7 +33,7 @@ impl Service for AccountsService {
     }
 
     fn decide(&mut self, input: &Record, step: &mut Step<AccountEvent>) -> Result<(), Fault> {
-        for command in input.events()? {
+        for command in input.events()?.iter().cloned() {
             if let Some(event) = self.state.decide(command) {
                 self.state.evolve(&event);
                 step.say(event, None);

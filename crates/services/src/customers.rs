@@ -33,7 +33,7 @@ impl Service for CustomersService {
     }
 
     fn decide(&mut self, input: &Record, step: &mut Step<CustomerEvent>) -> Result<(), Fault> {
-        for command in input.events()? {
+        for command in input.events()?.iter().cloned() {
             if let Some(event) = self.state.decide(command) {
                 self.state.evolve(&event);
                 step.say(event, None);

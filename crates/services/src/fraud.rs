@@ -32,14 +32,14 @@ impl FraudService {
         step.say(event, None);
     }
 
-    fn payment(&mut self, event: PaymentEvent, step: &mut Step<Checked>) {
+    fn payment(&mut self, event: &PaymentEvent, step: &mut Step<Checked>) {
         match event {
             PaymentEvent::Validated { order, creditor, .. } => {
-                let event = self.state.check(order, creditor, &self.limits, step.at);
+                let event = self.state.check(order.clone(), *creditor, &self.limits, step.at);
                 self.say(event, step);
             }
             PaymentEvent::Reviewed(review) => {
-                if let Some(event) = self.state.review(&review, step.at) {
+                if let Some(event) = self.state.review(review, step.at) {
                     self.say(event, step);
                 }
             }
@@ -64,7 +64,7 @@ impl Service for FraudService {
 
     fn decide(&mut self, input: &Record, step: &mut Step<Checked>) -> Result<(), Fault> {
         match input.log.base() {
-            "payments" => input.events()?.into_iter().for_each(|event| self.payment(event, step)),
+            "payments" => input.events()?.iter().for_each(|event| self.payment(event, step)),
             _ => return Err(unexpected(input)),
         }
         Ok(())

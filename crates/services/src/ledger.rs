@@ -40,9 +40,9 @@ impl LedgerService {
         let from = Shard(input.log.shard().ok_or_else(|| unexpected(input))?);
         // Most of what other shards book does not concern this one, and is not even decoded.
         if input.concerns.contains(&self.shard.0) {
-            for event in input.events()? {
+            for event in input.events()?.iter() {
                 match event {
-                    LedgerEvent::Booked(transaction) => self.say(self.state.continue_from(from, &transaction, step.at), step),
+                    LedgerEvent::Booked(transaction) => self.say(self.state.continue_from(from, transaction, step.at), step),
                     LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } | LedgerEvent::Rejected { .. } => {}
                 }
             }

@@ -31,8 +31,8 @@ impl PaymentsService {
         Ok(Facts { known, debtor, creditor })
     }
 
-    fn note(&mut self, event: AccountEvent) -> Result<(), Fault> {
-        match event {
+    fn note(&mut self, event: &AccountEvent) -> Result<(), Fault> {
+        match *event {
             AccountEvent::Opened { account, holder, iban, currency, .. } => {
                 let status = domain::accounts::AccountStatus::Open;
                 self.accounts.insert(account, AccountFacts { account, holder, currency, status });
@@ -48,16 +48,16 @@ impl PaymentsService {
         Ok(())
     }
 
-    fn command(&mut self, command: PaymentCommand, step: &mut Step<PaymentEvent>) -> Result<(), Fault> {
+    fn command(&mut self, command: &PaymentCommand, step: &mut Step<PaymentEvent>) -> Result<(), Fault> {
         match command {
             PaymentCommand::Initiated(order) => {
-                let facts = self.facts(&order)?;
-                if let Some(event) = payments::decide(order, &facts, step.at) {
+                let facts = self.facts(order)?;
+                if let Some(event) = payments::decide(order.clone(), &facts, step.at) {
                     self.evolve(&event);
                     step.say(event, None);
                 }
             }
-            PaymentCommand::Reviewed(review) => step.say(PaymentEvent::Reviewed(review), None),
+            PaymentCommand::Reviewed(review) => step.say(PaymentEvent::Reviewed(review.clone()), None),
         }
         Ok(())
     }
@@ -82,8 +82,8 @@ impl Service for PaymentsService {
 
     fn decide(&mut self, input: &Record, step: &mut Step<PaymentEvent>) -> Result<(), Fault> {
         match input.log.base() {
-            "payment-commands" => input.events()?.into_iter().try_for_each(|command| self.command(command, step)),
-            "accounts" => input.events()?.into_iter().try_for_each(|event| self.note(event)),
+            "payment-commands" => input.events()?.iter().try_for_each(|command| self.command(command, step)),
+            "accounts" => input.events()?.iter().try_for_each(|event| self.note(event)),
             _ => Err(unexpected(input)),
         }
     }

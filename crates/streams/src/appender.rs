@@ -32,7 +32,7 @@ pub struct CommandAppender<C> {
     queue: mpsc::Sender<AppendCommand<C>>,
 }
 
-impl<C: Serialize + Send + 'static> CommandAppender<C> {
+impl<C: Serialize + Send + Sync + 'static> CommandAppender<C> {
     /// Starts to append to `log` until `stop`; `seen` says what the commands rest on, that is, how
     /// far the gateway had read when it took them.
     #[must_use]
@@ -92,7 +92,7 @@ impl<C> Place<'_, C> {
     }
 }
 
-async fn run<C: Serialize>(
+async fn run<C: Serialize + Send + Sync + 'static>(
     log: Log,
     seen: Arc<dyn Fn() -> Cursor + Send + Sync>,
     mut commands: mpsc::Receiver<AppendCommand<C>>,
@@ -111,15 +111,21 @@ async fn run<C: Serialize>(
         let mut traces = Traces::default();
         waiting.iter_mut().filter_map(|waiting| waiting.trace.take()).for_each(|(payment, trace)| traces.follow(payment, trace));
         let (commands, answers): (Vec<_>, Vec<_>) = waiting.drain(..).map(|waiting| (waiting.command, waiting.answer)).unzip();
-        let outcome = match Draft::new(&commands, &seen(), Vec::new()).map(|draft| draft.traced(&traces)) {
-            Ok(draft) => metrics.measure(commands.len(), log.append(&draft, None)).await,
+        let outcome = match Draft::new(&commands, &seen(), Vec::new()).map(|draft| draft.traced(traces)) {
+            Ok(draft) => {
+                let outcome = metrics.measure(commands.len(), log.append(&draft, None)).await;
+                if let Ok(seq) = outcome {
+                    log.broker.feeds.offer(log.name(), seq, draft, Arc::new(commands));
+                }
+                outcome
+            }
             Err(why) => Err(AppendError::Unavailable(why)),
         };
         match &outcome {
             Ok(_) => {}
             // Why was said by whoever lost the connection, and the callers hear it.
             Err(error @ AppendError::Unavailable(_)) => tracing::debug!(log = %log.name(), %error, "Commands were refused"),
-            Err(error) => tracing::warn!(log = %log.name(), commands = commands.len(), %error, "Commands were not acknowledged"),
+            Err(error) => tracing::warn!(log = %log.name(), commands = answers.len(), %error, "Commands were not acknowledged"),
         }
         for answer in answers {
             // A caller that went away does not need to know.

@@ -7,7 +7,7 @@ use async_nats::{ConnectOptions, Event, jetstream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Log, LogName};
+use crate::{Log, LogName, feed::Feeds};
 
 /// The oldest nats-server that is taken: what appends and stream metadata rely on was tested from here on.
 pub const MIN_SERVER_VERSION: (u64, u64) = (2, 12);
@@ -65,6 +65,7 @@ pub struct Broker {
     url: String,
     link: watch::Receiver<Link>,
     leaving: CancellationToken,
+    pub(crate) feeds: Feeds,
 }
 
 impl Broker {
@@ -90,29 +91,29 @@ impl Broker {
         if !server.jetstream {
             return Err(ConnectError::NoJetStream { url: url.to_owned() });
         }
-        Ok(Self::on(client, url.to_owned(), link, leaving).await)
+        Ok(Self::on(client, url.to_owned(), link, leaving, Feeds::default()).await)
     }
 
-    /// One more connection to the same server, so that what reads far behind does not stand in the way
+    /// One more connection of this process to the same server, so that what reads far behind does not stand in the way
     /// of others: a server cuts a connection for which more than 64 MiB wait. Its coming and going is
     /// not said again. Tries until it can, or until the server is left.
     pub async fn another(&self) -> Self {
         let (sender, link) = watch::channel(Link::default());
         loop {
             match options(sender.clone(), None).connect(&self.url).await {
-                Ok(client) => return Self::on(client, self.url.clone(), link, self.leaving.clone()).await,
+                Ok(client) => return Self::on(client, self.url.clone(), link, self.leaving.clone(), self.feeds.clone()).await,
                 Err(_) if self.leaving.is_cancelled() => return self.clone(),
                 Err(_) => tokio::time::sleep(RECONNECT_PAUSE_MAX).await,
             }
         }
     }
 
-    async fn on(client: async_nats::Client, url: String, mut link: watch::Receiver<Link>, leaving: CancellationToken) -> Self {
+    async fn on(client: async_nats::Client, url: String, mut link: watch::Receiver<Link>, leaving: CancellationToken, feeds: Feeds) -> Self {
         // The event of the first connection arrives a moment after the connection itself.
         let _ = tokio::time::timeout(CONNECT_WAIT, link.wait_for(|link| link.connected)).await;
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(REQUEST_TIMEOUT);
-        Self { jetstream, url, link, leaving }
+        Self { jetstream, url, link, leaving, feeds }
     }
 
     /// The log of this name.

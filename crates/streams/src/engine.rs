@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -77,7 +78,7 @@ pub type Snapshot = Box<dyn FnOnce() -> Result<(), Fault> + Send>;
 /// What the engine runs.
 pub trait Service: Send + Sync + 'static {
     /// What its own log holds.
-    type Event: Serialize + DeserializeOwned + Send + Sync;
+    type Event: Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Drops all state and takes up that of the last snapshot.
     ///
@@ -213,7 +214,7 @@ impl<S: Service> Engine<S> {
             // A command is always answered, be it by a record without events: callers wait for the
             // cursor to pass their command.
             if !step.events.is_empty() || answers {
-                match self.append(&step, &at, &inputs).await? {
+                match self.append(step, &at, &inputs).await? {
                     Ok(own) => {
                         (at.own, self.known) = (own, own);
                         if self.stalled.take().is_some() {
@@ -277,7 +278,7 @@ impl<S: Service> Engine<S> {
     }
 
     fn fold(&mut self, record: &Record) -> Result<(), Fault> {
-        for event in &record.events::<S::Event>()? {
+        for event in record.events::<S::Event>()?.iter() {
             self.service.evolve(event);
         }
         Ok(())
@@ -296,20 +297,22 @@ impl<S: Service> Engine<S> {
         cursor.advance(&input.log, input.seq);
     }
 
-    async fn append(&mut self, step: &Step<S::Event>, at: &Checkpoint, inputs: &Inputs) -> Result<Result<Mark, Restart>, Fault> {
+    async fn append(&mut self, step: Step<S::Event>, at: &Checkpoint, inputs: &Inputs) -> Result<Result<Mark, Restart>, Fault> {
         let name = self.log.name();
         let concerns = step.concerns.iter().copied().collect();
         let decided_on: BTreeMap<LogName, Chain> = inputs.marks().into_iter().filter_map(|(log, mark)| Some((log, mark.chain?))).collect();
         let (traces, _under_way) = step.trace(name, S::about);
         let draft = Draft::new(&step.events, &at.cursor, concerns)
             .map_err(|why| Fault::Unreadable { log: name.clone(), seq: at.own.seq + 1, why })?
-            .decided_on(&decided_on)
-            .traced(&traces)
+            .decided_on(decided_on)
+            .traced(traces)
             .chained(at.own.chain.unwrap_or_default());
         match self.metrics.measure(step.events.len(), self.log.append(&draft, Some(at.own.seq))).await {
             Ok(seq) => {
                 self.service.appended(&step.events);
-                Ok(Ok(Mark { seq, chain: draft.chain, created: at.own.created }))
+                let own = Mark { seq, chain: draft.chain, created: at.own.created };
+                self.host.broker.feeds.offer(name, seq, draft, Arc::new(step.events));
+                Ok(Ok(own))
             }
             Err(AppendError::Refused) => Ok(Err(Restart::Fenced)),
             Err(AppendError::TooLarge(bytes)) => Err(Fault::StepTooLarge { log: name.clone(), bytes }),

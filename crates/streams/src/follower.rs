@@ -1,7 +1,11 @@
 //! Follows a log over reconnects, record by record, without gap or repeat. This module must never
 //! interpret a record.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -29,6 +33,8 @@ pub struct Follower {
 #[derive(Debug)]
 struct Ahead {
     record: Record,
+    /// The server had no more when it sent this.
+    is_last: bool,
     _room: OwnedSemaphorePermit,
 }
 
@@ -50,11 +56,12 @@ impl Follower {
         }
     }
 
-    pub(crate) fn poll_next(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<Record, Fault>> {
+    /// The next record, and whether the server had no more when it sent it.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Record, bool), Fault>> {
         match self.records.poll_recv(cx) {
-            std::task::Poll::Ready(Some(ahead)) => std::task::Poll::Ready(ahead.map(|ahead| ahead.record)),
+            Poll::Ready(Some(ahead)) => Poll::Ready(ahead.map(|ahead| (ahead.record, ahead.is_last))),
             // The task ended after a fault that was handed out, or with the runtime.
-            std::task::Poll::Ready(None) | std::task::Poll::Pending => std::task::Poll::Pending,
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -149,15 +156,15 @@ async fn try_read_on(
             record.continues(chain)?;
         }
         *after = record.mark();
-        send_ahead(record, &room, sender).await.ok_or(Interrupted::Dropped)?;
+        send_ahead(record, !more, &room, sender).await.ok_or(Interrupted::Dropped)?;
     }
 }
 
 /// Hands a record on once there is room; none if nobody takes it any more.
-async fn send_ahead(record: Record, room: &Arc<Semaphore>, sender: &mpsc::Sender<Result<Ahead, Fault>>) -> Option<()> {
+async fn send_ahead(record: Record, is_last: bool, room: &Arc<Semaphore>, sender: &mpsc::Sender<Result<Ahead, Fault>>) -> Option<()> {
     let bytes = u32::try_from(record.len().clamp(1, READ_AHEAD_BYTES)).ok()?;
     let room = Arc::clone(room).acquire_many_owned(bytes).await.ok()?;
-    sender.send(Ok(Ahead { record, _room: room })).await.ok()
+    sender.send(Ok(Ahead { record, is_last, _room: room })).await.ok()
 }
 
 /// The hash that the next record must continue, where it is known.

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::{Broker, Cursor, Fault, Follower, LogName, Mark, Record};
+use crate::{Broker, Cursor, Fault, LogName, Mark, Record, feed::Tap};
 
 /// How much of what waits is taken at once.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +31,7 @@ struct Gathered {
 #[derive(Debug)]
 struct Input {
     name: LogName,
-    follower: Follower,
+    tap: Tap,
     /// The last record taken.
     mark: Mark,
     /// Read, but not taken yet: what it rests on is still to come.
@@ -59,7 +59,7 @@ impl Inputs {
         let taken: Cursor = logs.iter().map(|(name, mark)| (name.clone(), mark.seq)).collect();
         let floor = floor.iter().filter(|(log, seq)| logs.iter().any(|(name, _)| name == *log) && taken.get(log) < *seq);
         let floor = floor.map(|(log, seq)| (log.clone(), seq)).collect();
-        let start = |(name, mark): (LogName, Mark)| Input { follower: broker.log(name.clone()).follow(mark), name, mark, head: None };
+        let start = |(name, mark): (LogName, Mark)| Input { tap: Tap::new(broker.log(name.clone()), mark), name, mark, head: None };
         Self {
             inputs: logs.into_iter().map(start).collect(),
             taken,
@@ -147,7 +147,7 @@ impl Inputs {
         let input = &mut self.inputs[index];
         let record = match input.head.take() {
             Some(record) => record,
-            None => match input.follower.poll_next(cx) {
+            None => match input.tap.poll_next(cx) {
                 Poll::Ready(Ok(record)) => record,
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
                 Poll::Pending => return Poll::Pending,

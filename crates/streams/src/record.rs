@@ -1,13 +1,22 @@
 //! A record: the events of one step in one JetStream message, and what its headers say.
 //! This module must never know how records are sent or stored.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Fault, Traces, encoding};
+use crate::{
+    Cursor, Fault, LogName, Traces,
+    cursor::{parse_entries, write_entries},
+    encoding,
+};
 
 /// Names of the headers that every record carries.
 pub(crate) const CONTENT_TYPE_HEADER: &str = "Content-Type";
@@ -17,115 +26,6 @@ const CHAIN_HEADER: &str = "Millrace-Chain";
 const CONCERNS_HEADER: &str = "Millrace-Concerns";
 /// Not in the chain: it says nothing that anything rests on, and versions that do not know it read on.
 const TRACES_HEADER: &str = "Millrace-Traces";
-
-/// The name of a log, which is its stream's name: `accounts`, or with its shard `ledger-0`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct LogName(Arc<str>);
-
-impl LogName {
-    /// The log `base`, of one shard if it is sharded.
-    #[must_use]
-    pub fn new(base: &str, shard: Option<u16>) -> Self {
-        shard.map_or_else(|| Self(base.into()), |shard| Self(format!("{base}-{shard}").into()))
-    }
-
-    /// The whole name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The name without the shard.
-    #[must_use]
-    pub fn base(&self) -> &str {
-        self.split().0
-    }
-
-    /// The shard, where there is one.
-    #[must_use]
-    pub fn shard(&self) -> Option<u16> {
-        self.split().1
-    }
-
-    fn split(&self) -> (&str, Option<u16>) {
-        match self.0.rsplit_once('-').map(|(base, shard)| (base, shard.parse())) {
-            Some((base, Ok(shard))) => (base, Some(shard)),
-            Some((_, Err(_))) | None => (&self.0, None),
-        }
-    }
-}
-
-impl fmt::Display for LogName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// How far logs were consumed: a record's cursor names, for each log, the last record it rests on,
-/// be it directly or through others. Logs that are not named were not read at all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor(BTreeMap<LogName, u64>);
-
-impl Cursor {
-    /// The last record of `log` that was consumed, 0 for none.
-    #[must_use]
-    pub fn get(&self, log: &LogName) -> u64 {
-        self.0.get(log).copied().unwrap_or(0)
-    }
-
-    /// Moves on to `seq` of `log`; never back.
-    pub fn advance(&mut self, log: &LogName, seq: u64) {
-        match self.0.get_mut(log) {
-            Some(now) => *now = seq.max(*now),
-            None => drop(self.0.insert(log.clone(), seq)),
-        }
-    }
-
-    /// Moves on to wherever `other` is further.
-    pub fn merge(&mut self, other: &Self) {
-        other.0.iter().for_each(|(log, seq)| self.advance(log, *seq));
-    }
-
-    /// The logs and positions.
-    pub fn iter(&self) -> impl Iterator<Item = (&LogName, u64)> {
-        self.0.iter().map(|(log, seq)| (log, *seq))
-    }
-
-    /// Whether no log is named.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        parse_entries(text, |seq| seq.parse().ok()).map(Self)
-    }
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&write_entries(&self.0))
-    }
-}
-
-/// Entries of a header: `log=value`, a space between.
-fn parse_entries<V>(text: &str, value: impl Fn(&str) -> Option<V>) -> Option<BTreeMap<LogName, V>> {
-    let entry = |entry: &str| {
-        let (log, text) = entry.split_once('=')?;
-        Some((LogName(log.into()), value(text)?))
-    };
-    text.split(' ').filter(|part| !part.is_empty()).map(entry).collect()
-}
-
-fn write_entries<V: fmt::Display>(entries: &BTreeMap<LogName, V>) -> String {
-    entries.iter().map(|(log, value)| format!("{log}={value}")).collect::<Vec<_>>().join(" ")
-}
-
-impl FromIterator<(LogName, u64)> for Cursor {
-    fn from_iter<I: IntoIterator<Item = (LogName, u64)>>(entries: I) -> Self {
-        Self(entries.into_iter().collect())
-    }
-}
 
 /// A hash over a record and all records before it (BLAKE3, cut to 16 bytes: against accidents and
 /// mix-ups, which is what it is for).
@@ -179,10 +79,10 @@ impl Mark {
 /// A record that is to be appended.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    cursor: String,
-    inputs: String,
-    concerns: String,
-    traces: String,
+    cursor: Cursor,
+    inputs: BTreeMap<LogName, Chain>,
+    concerns: Vec<u16>,
+    traces: Traces,
     pub(crate) chain: Option<Chain>,
     pub(crate) payload: Bytes,
 }
@@ -194,48 +94,57 @@ impl Draft {
     /// A sentence, where the events cannot be encoded.
     pub fn new<E: Serialize>(events: &[E], cursor: &Cursor, concerns: Vec<u16>) -> Result<Self, String> {
         let payload = encoding::encode(events).map_err(|error| error.to_string())?.into();
-        let (inputs, traces) = (String::new(), String::new());
-        Ok(Self { cursor: cursor.to_string(), inputs, concerns: write_shards(&concerns), traces, chain: None, payload })
+        Ok(Self { cursor: cursor.clone(), inputs: BTreeMap::new(), concerns, traces: Traces::default(), chain: None, payload })
     }
 
     /// The same record with where the traces of its payments stand.
     #[must_use]
-    pub fn traced(mut self, traces: &Traces) -> Self {
-        self.traces = traces.to_string();
-        self
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// The same record with the hashes of the records that it was decided on.
     #[must_use]
-    pub fn decided_on(mut self, inputs: &BTreeMap<LogName, Chain>) -> Self {
-        self.inputs = write_entries(inputs);
-        self
+    pub fn decided_on(self, inputs: BTreeMap<LogName, Chain>) -> Self {
+        Self { inputs, ..self }
     }
 
     /// The same record as the one that follows `before` in a chained log.
     #[must_use]
     pub fn chained(mut self, before: Chain) -> Self {
-        self.chain = Some(before.next([&self.cursor, &self.inputs, &self.concerns], &self.payload));
+        self.chain = Some(self.after(before));
         self
+    }
+
+    fn after(&self, before: Chain) -> Chain {
+        before.next([&self.cursor.to_string(), &write_entries(&self.inputs), &write_shards(&self.concerns)], &self.payload)
     }
 
     pub(crate) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE_HEADER, encoding::CONTENT_TYPE);
-        headers.insert(CURSOR_HEADER, self.cursor.as_str());
+        headers.insert(CURSOR_HEADER, self.cursor.to_string());
         if !self.inputs.is_empty() {
-            headers.insert(INPUTS_HEADER, self.inputs.as_str());
+            headers.insert(INPUTS_HEADER, write_entries(&self.inputs));
         }
         if let Some(chain) = self.chain {
             headers.insert(CHAIN_HEADER, chain.to_string());
         }
         if !self.concerns.is_empty() {
-            headers.insert(CONCERNS_HEADER, self.concerns.as_str());
+            headers.insert(CONCERNS_HEADER, write_shards(&self.concerns));
         }
         if !self.traces.is_empty() {
-            headers.insert(TRACES_HEADER, self.traces.as_str());
+            headers.insert(TRACES_HEADER, self.traces.to_string());
         }
         headers
+    }
+
+    /// The record that this became at `seq` of a log created at `created`, with the events that it was made of.
+    pub(crate) fn stored<E: Send + Sync + 'static>(self, log: LogName, seq: u64, created: i64, events: Arc<Vec<E>>) -> Record {
+        let hash = self.chain.unwrap_or_else(|| self.after(Chain::default()));
+        let Self { cursor, inputs, concerns, traces, chain, payload } = self;
+        let decoded: Decoded = Arc::new(OnceLock::from(events as Arc<dyn Any + Send + Sync>));
+        Record { log, seq, cursor, inputs, concerns, traces, chain, created, hash, payload, decoded }
     }
 }
 
@@ -264,7 +173,11 @@ pub struct Record {
     pub created: i64,
     hash: Chain,
     payload: Bytes,
+    decoded: Decoded,
 }
+
+/// The events of a record once somebody has asked for them: they are decoded once, however many read them.
+type Decoded = Arc<OnceLock<Arc<dyn Any + Send + Sync>>>;
 
 impl Record {
     pub(crate) fn parse(log: &LogName, seq: u64, created: i64, headers: Option<&HeaderMap>, payload: Bytes) -> Result<Self, Fault> {
@@ -281,15 +194,30 @@ impl Record {
         let chain = header(CHAIN_HEADER).map(|text| Chain::parse(text).ok_or_else(|| unreadable("its chain is malformed"))).transpose()?;
         let hash = chain.unwrap_or_default();
         let traces = header(TRACES_HEADER).map(Traces::parse).unwrap_or_default();
-        let record = Self { log: log.clone(), seq, cursor, inputs, concerns, traces, chain, created, hash, payload };
+        let decoded = Decoded::default();
+        let record = Self { log: log.clone(), seq, cursor, inputs, concerns, traces, chain, created, hash, payload, decoded };
         Ok(if chain.is_some() { record } else { Self { hash: record.after(Chain::default()), ..record } })
     }
 
-    /// Its events.
+    /// Its events, decoded once for all that share the record.
     ///
     /// # Errors
     /// [`Fault::Unreadable`], where one is not known here.
-    pub fn events<E: DeserializeOwned>(&self) -> Result<Vec<E>, Fault> {
+    pub fn events<E: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<Vec<E>>, Fault> {
+        if let Some(events) = self.decoded.get().and_then(|decoded| Arc::clone(decoded).downcast().ok()) {
+            return Ok(events);
+        }
+        let events = Arc::new(self.decode()?);
+        // Somebody else may have been faster.
+        let _ = self.decoded.set(Arc::clone(&events) as Arc<dyn Any + Send + Sync>);
+        Ok(events)
+    }
+
+    /// Its events, for one who reads alone.
+    ///
+    /// # Errors
+    /// [`Fault::Unreadable`], where one is not known here.
+    pub fn decode<E: DeserializeOwned>(&self) -> Result<Vec<E>, Fault> {
         encoding::decode(&self.payload).map_err(|error| Fault::Unreadable { log: self.log.clone(), seq: self.seq, why: error.to_string() })
     }
 
@@ -336,36 +264,18 @@ mod tests {
     use super::*;
 
     fn log(name: &str) -> LogName {
-        LogName(name.into())
-    }
-
-    #[test]
-    fn names_carry_their_shard() {
-        assert_eq!((log("payment-commands-12").base(), log("payment-commands-12").shard()), ("payment-commands", Some(12)));
-        assert_eq!((log("customer-commands").base(), log("customer-commands").shard()), ("customer-commands", None));
-        assert_eq!(LogName::new("ledger", Some(3)), log("ledger-3"));
-    }
-
-    #[test]
-    fn cursors_never_go_back_and_read_back() {
-        let mut cursor = Cursor::default();
-        cursor.advance(&log("ledger-1"), 7);
-        cursor.advance(&log("ledger-1"), 5);
-        cursor.advance(&log("accounts"), 2);
-        assert_eq!(cursor.to_string(), "accounts=2 ledger-1=7");
-        assert_eq!(Cursor::parse("accounts=2 ledger-1=7"), Some(cursor));
-        assert_eq!(Cursor::parse("accounts"), None);
+        LogName::new(name, None)
     }
 
     #[test]
     fn a_record_that_was_changed_breaks_the_chain() {
         let cursor: Cursor = [(log("accounts"), 1)].into_iter().collect();
-        let inputs = [(log("accounts"), Chain([7; 16]))].into_iter().collect();
-        let draft = Draft::new(&[1, 2], &cursor, vec![3]).expect("encodes").decided_on(&inputs).chained(Chain::default());
+        let inputs: BTreeMap<_, _> = [(log("accounts"), Chain([7; 16]))].into_iter().collect();
+        let draft = Draft::new(&[1, 2], &cursor, vec![3]).expect("encodes").decided_on(inputs.clone()).chained(Chain::default());
         let parse = |payload: Bytes| Record::parse(&log("x"), 1, 0, Some(&draft.headers()), payload).expect("parses");
         let record = parse(draft.payload.clone());
         assert!(record.continues(Chain::default()).is_ok());
-        assert_eq!((record.concerns.clone(), record.events::<u8>().expect("decodes")), (vec![3], vec![1, 2]));
+        assert_eq!((record.concerns.clone(), record.events::<u8>().expect("decodes").to_vec()), (vec![3], vec![1, 2]));
         assert_eq!(record.inputs, inputs);
         let other = Draft::new(&[1, 3], &cursor, vec![]).expect("encodes");
         assert!(parse(other.payload).continues(Chain::default()).is_err());
@@ -377,7 +287,7 @@ mod tests {
     fn traces_travel_beside_the_chain() {
         let header = "pay_01a205c9d65276489813914a6930e5e4=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let draft = Draft::new(&[1], &Cursor::default(), vec![]).expect("encodes").chained(Chain::default());
-        let traced = draft.clone().traced(&Traces::parse(header));
+        let traced = draft.clone().traced(Traces::parse(header));
         let parse = |draft: &Draft| Record::parse(&log("x"), 1, 0, Some(&draft.headers()), draft.payload.clone()).expect("parses");
         assert_eq!(parse(&traced).traces.to_string(), header);
         assert!(parse(&draft).traces.is_empty());

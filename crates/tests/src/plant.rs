@@ -55,7 +55,7 @@ pub async fn copy(from: &Nats, mut change: impl FnMut(&mut Copied)) -> anyhow::R
                 "fraud" => same::<Checked>(&record),
                 _ => changed(&record, &mut change),
             }?;
-            let draft = if is_owned { draft.decided_on(&record.inputs).chained(chain) } else { draft };
+            let draft = if is_owned { draft.decided_on(record.inputs.clone()).chained(chain) } else { draft };
             target.log(log.clone()).append(&draft, is_owned.then_some(seq)).await?;
             chain = target.log(log.clone()).read(seq + 1, 0).await.map_err(|why| anyhow!(why))?.context("a copy that reads back")?.hash();
         }
@@ -64,11 +64,11 @@ pub async fn copy(from: &Nats, mut change: impl FnMut(&mut Copied)) -> anyhow::R
 }
 
 fn same<E: Serialize + DeserializeOwned>(record: &Record) -> anyhow::Result<Draft> {
-    draft(&record.events::<E>()?, &record.cursor, record)
+    draft(&record.decode::<E>()?, &record.cursor, record)
 }
 
 fn changed(record: &Record, change: &mut impl FnMut(&mut Copied)) -> anyhow::Result<Draft> {
-    let (log, seq, cursor, events) = (record.log.clone(), record.seq, record.cursor.clone(), record.events()?);
+    let (log, seq, cursor, events) = (record.log.clone(), record.seq, record.cursor.clone(), record.decode()?);
     let mut copied = Copied { log, seq, cursor, events };
     change(&mut copied);
     draft(&copied.events, &copied.cursor, record)

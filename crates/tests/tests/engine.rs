@@ -40,7 +40,7 @@ impl Service for Counter {
     }
 
     fn decide(&mut self, input: &Record, step: &mut Step<(u64, u64)>) -> Result<(), Fault> {
-        for number in input.events::<u64>()? {
+        for number in input.decode::<u64>()? {
             self.sum += number;
             (self.about_to_say)(number);
             step.say((number, self.sum), None);
@@ -95,7 +95,7 @@ async fn check(broker: &Broker, count: u64) {
         let rests_on = record.cursor.get(&numbers());
         assert!(rests_on >= cursor, "the cursor goes back from {cursor} to {rests_on}");
         cursor = rests_on;
-        for (number, sum) in record.events::<(u64, u64)>().expect("known events") {
+        for (number, sum) in record.decode::<(u64, u64)>().expect("known events") {
             expected += 1;
             assert_eq!((number, sum), (expected, expected * (expected + 1) / 2));
         }

@@ -202,7 +202,7 @@ impl Service for Copier {
     fn evolve(&mut self, _: &u64) {}
 
     fn decide(&mut self, input: &Record, step: &mut Step<u64>) -> Result<(), Fault> {
-        input.events()?.into_iter().for_each(|number| step.say(number, None));
+        input.decode()?.into_iter().for_each(|number| step.say(number, None));
         Ok(())
     }
 

@@ -1,0 +1,174 @@
+//! The tables of the payments model: payments by number, and what leads to a number. This module must
+//! never know events.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{AccountId, PaymentId};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+use rustc_hash::FxHashMap;
+
+use crate::{
+    PaymentRow,
+    layers::{Changes, Layers},
+    store::{StoreError, get, pack, sorted},
+};
+
+/// Payments in the order of their acceptance, numbered from 1.
+pub(crate) const PAYMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("payments");
+pub(crate) const NUMBERS: TableDefinition<[u8; 16], u64> = TableDefinition::new("numbers");
+/// The newest payment of each debtor; the older ones are linked.
+pub(crate) const NEWEST: TableDefinition<[u8; 16], u64> = TableDefinition::new("newest");
+/// Payments that wait for an operator.
+pub(crate) const HELD: TableDefinition<u64, ()> = TableDefinition::new("held");
+
+pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
+    tx.open_table(PAYMENTS)?;
+    tx.open_table(NUMBERS)?;
+    tx.open_table(NEWEST)?;
+    tx.open_table(HELD)?;
+    Ok(())
+}
+
+/// The tables of the file.
+pub struct HistoryFile {
+    payments: ReadOnlyTable<u64, &'static [u8]>,
+    numbers: ReadOnlyTable<[u8; 16], u64>,
+    newest: ReadOnlyTable<[u8; 16], u64>,
+    held: ReadOnlyTable<u64, ()>,
+    /// The largest id that has a number. Most ids are timed (UUID version 7), so that new ones are
+    /// larger, and need not be looked for.
+    last_id: Option<[u8; 16]>,
+}
+
+/// What changed since the file was written.
+pub struct HistoryChanges {
+    payments: FxHashMap<u64, PaymentRow>,
+    numbers: FxHashMap<PaymentId, u64>,
+    newest: FxHashMap<AccountId, u64>,
+    /// Whether these are held now.
+    held: BTreeMap<u64, bool>,
+    next_number: u64,
+}
+
+impl Changes for HistoryChanges {
+    type File = HistoryFile;
+
+    fn open(tx: &ReadTransaction) -> Result<HistoryFile, StoreError> {
+        let numbers = tx.open_table(NUMBERS)?;
+        let last_id = numbers.last()?.map(|(id, _)| id.value());
+        Ok(HistoryFile { payments: tx.open_table(PAYMENTS)?, numbers, newest: tx.open_table(NEWEST)?, held: tx.open_table(HELD)?, last_id })
+    }
+
+    fn begin(file: &HistoryFile) -> Result<Self, StoreError> {
+        Ok(Self::numbered_from(file.payments.last()?.map_or(0, |(number, _)| number.value()) + 1))
+    }
+
+    fn next(&self) -> Self {
+        Self::numbered_from(self.next_number)
+    }
+
+    fn len(&self) -> usize {
+        self.payments.len() + self.newest.len()
+    }
+
+    fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
+        let (mut payments, mut numbers) = (tx.open_table(PAYMENTS)?, tx.open_table(NUMBERS)?);
+        for (number, row) in sorted(&self.payments) {
+            payments.insert(number, pack(row)?.as_slice())?;
+        }
+        for (id, number) in sorted(&self.numbers) {
+            numbers.insert(id.bytes(), number)?;
+        }
+        let (mut newest, mut held) = (tx.open_table(NEWEST)?, tx.open_table(HELD)?);
+        for (account, number) in sorted(&self.newest) {
+            newest.insert(account.bytes(), number)?;
+        }
+        for (number, is_held) in &self.held {
+            if *is_held { held.insert(number, ())? } else { held.remove(number)? };
+        }
+        Ok(())
+    }
+}
+
+impl HistoryChanges {
+    fn numbered_from(next_number: u64) -> Self {
+        let (payments, numbers, newest) = (FxHashMap::default(), FxHashMap::default(), FxHashMap::default());
+        Self { payments, numbers, newest, held: BTreeMap::new(), next_number }
+    }
+}
+
+impl Layers<HistoryChanges> {
+    /// The number of a payment, if it has one.
+    pub(crate) fn number(&self, id: PaymentId) -> Result<Option<u64>, StoreError> {
+        if let Some(number) = self.recent(|changes| changes.numbers.get(&id)) {
+            return Ok(Some(*number));
+        }
+        if self.file.last_id.is_none_or(|last| last < id.bytes()) {
+            return Ok(None);
+        }
+        Ok(self.file.numbers.get(id.bytes())?.map(|number| number.value()))
+    }
+
+    /// Appends a payment, under the next number.
+    pub(crate) fn append(&mut self, row: PaymentRow) -> Result<(), StoreError> {
+        let number = self.fresh.next_number;
+        let previous = match row.order.debtor.account() {
+            Some(debtor) => {
+                let previous = self.newest(debtor)?;
+                self.fresh.newest.insert(debtor, number);
+                previous
+            }
+            None => 0,
+        };
+        self.fresh.next_number += 1;
+        self.fresh.numbers.insert(row.order.id, number);
+        self.fresh.payments.insert(number, PaymentRow { number, previous, ..row });
+        Ok(())
+    }
+
+    /// A payment, to be changed.
+    pub(crate) fn payment_mut(&mut self, id: PaymentId) -> Result<Option<&mut PaymentRow>, StoreError> {
+        let Some(number) = self.number(id)? else { return Ok(None) };
+        if !self.fresh.payments.contains_key(&number) {
+            let Some(row) = self.numbered(number)? else { return Ok(None) };
+            self.fresh.payments.insert(number, row);
+        }
+        Ok(self.fresh.payments.get_mut(&number))
+    }
+
+    /// Notes that a payment is held, or that it is not any more.
+    pub(crate) fn hold(&mut self, number: u64, is_held: bool) {
+        self.fresh.held.insert(number, is_held);
+    }
+
+    pub(crate) fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, StoreError> {
+        self.number(id)?.map_or(Ok(None), |number| self.numbered(number))
+    }
+
+    pub(crate) fn numbered(&self, number: u64) -> Result<Option<PaymentRow>, StoreError> {
+        let recent = self.recent(|changes| changes.payments.get(&number));
+        recent.map_or_else(|| get(&self.file.payments, number), |row| Ok(Some(row.clone())))
+    }
+
+    /// The number of a debtor's newest payment, 0 for none.
+    pub(crate) fn newest(&self, debtor: AccountId) -> Result<u64, StoreError> {
+        match self.recent(|changes| changes.newest.get(&debtor)) {
+            Some(number) => Ok(*number),
+            None => Ok(self.file.newest.get(debtor.bytes())?.map_or(0, |number| number.value())),
+        }
+    }
+
+    /// Up to `count` held payments numbered above `after`, oldest first.
+    pub(crate) fn held(&self, after: u64, count: usize) -> Result<Vec<PaymentRow>, StoreError> {
+        let from = after.saturating_add(1);
+        let (writing, fresh) = (self.writing.as_deref(), &self.fresh);
+        let changed: BTreeMap<u64, bool> =
+            writing.into_iter().chain([fresh]).flat_map(|changes| changes.held.range(from..)).map(|(number, held)| (*number, *held)).collect();
+        let mut numbers: BTreeSet<u64> = changed.iter().filter(|(_, held)| **held).map(|(number, _)| *number).collect();
+        let unchanged = self.file.held.range(from..)?.map(|row| row.map(|(number, _)| number.value()));
+        for number in unchanged.filter(|number| number.as_ref().map_or(true, |number| !changed.contains_key(number))).take(count) {
+            numbers.insert(number?);
+        }
+        numbers.into_iter().take(count).filter_map(|number| self.numbered(number).transpose()).collect()
+    }
+}

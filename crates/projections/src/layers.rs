@@ -1,0 +1,109 @@
+//! What a read model has folded and its file does not have yet, in memory in front of the file. A fold
+//! changes memory only, and is seen at once; what gathered is written in one durable transaction beside it.
+//! So neither a B-tree nor an fsync stands between a booking and its push, and a row that changed a
+//! hundred times is written once. This module must never know what a row means.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use redb::{Database, ReadTransaction, ReadableDatabase as _, TableDefinition, WriteTransaction};
+
+use crate::{
+    Progress,
+    store::{StoreError, pack},
+};
+
+/// One row: how far the file has come.
+pub(crate) const PROGRESS: TableDefinition<&str, &[u8]> = TableDefinition::new("progress");
+
+/// Rows of a model that changed since its file was written.
+pub trait Changes: Send + Sync + Sized + 'static {
+    /// The tables of the file, open to be read as they were when it was last written.
+    type File: Send + Sync;
+
+    /// Opens the tables.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn open(tx: &ReadTransaction) -> Result<Self::File, StoreError>;
+
+    /// No changes yet, in front of a file.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn begin(file: &Self::File) -> Result<Self, StoreError>;
+
+    /// No changes yet, in front of these.
+    #[must_use]
+    fn next(&self) -> Self;
+
+    /// About how many rows changed.
+    fn len(&self) -> usize;
+
+    /// Writes the rows, in the order of their keys: what lies together is then written together.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError>;
+}
+
+/// A model's rows. The newest that has a row counts: `fresh`, then `writing`, then `file`.
+pub struct Layers<C: Changes> {
+    pub(crate) fresh: C,
+    /// What is being written to the file.
+    pub(crate) writing: Option<Arc<C>>,
+    pub(crate) file: C::File,
+}
+
+impl<C: Changes> Layers<C> {
+    /// What the newest of those in memory says that has something to say.
+    pub(crate) fn recent<'a, T>(&'a self, look: impl Fn(&'a C) -> Option<T>) -> Option<T> {
+        look(&self.fresh).or_else(|| self.writing.as_deref().and_then(look))
+    }
+}
+
+/// A model's file with what is in front of it.
+pub struct Shelf<C: Changes> {
+    db: Database,
+    layers: RwLock<Layers<C>>,
+}
+
+impl<C: Changes> Shelf<C> {
+    pub(crate) fn open(db: Database) -> Result<Self, StoreError> {
+        let file = C::open(&db.begin_read()?)?;
+        let layers = Layers { fresh: C::begin(&file)?, writing: None, file };
+        Ok(Self { db, layers: RwLock::new(layers) })
+    }
+
+    /// A consistent view. The fold waits for it: keep it for as long as a page of rows takes.
+    pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, Layers<C>>, StoreError> {
+        // A fold that panicked may have left half a change, and is about to begin anew.
+        self.layers.read().map_err(|_| StoreError::NotLevel)
+    }
+
+    /// The rows, to be changed. Readers wait for it: keep it for as long as one record takes.
+    pub(crate) fn change(&self) -> RwLockWriteGuard<'_, Layers<C>> {
+        self.layers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets aside what gathered, to be written. There is nothing being written at that time.
+    pub(crate) fn set_aside(&self) -> Arc<C> {
+        let mut layers = self.change();
+        let next = layers.fresh.next();
+        let changes = Arc::new(std::mem::replace(&mut layers.fresh, next));
+        layers.writing = Some(Arc::clone(&changes));
+        changes
+    }
+
+    /// Writes what was set aside and the progress that it makes, durably and together.
+    pub(crate) fn write(&self, changes: &C, progress: &Progress) -> Result<(), StoreError> {
+        let tx = self.db.begin_write()?;
+        changes.write(&tx)?;
+        tx.open_table(PROGRESS)?.insert("at", pack(progress)?.as_slice())?;
+        tx.commit()?;
+        let file = C::open(&self.db.begin_read()?)?;
+        let mut layers = self.change();
+        layers.file = file;
+        layers.writing = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! A log read once by a process, for all that follow it there. Its newest records stand in a ring; who
+//! has fallen behind the ring reads on alone until it is back. What this process appends itself stands
+//! there as soon as it is acknowledged, with its events, so that nobody has to decode them.
+//! This module must never interpret a record.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
+};
+
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{Chain, Draft, Fault, Follower, Log, LogName, Mark, Record};
+
+/// Payloads that a ring keeps: some thousand payments, a tenth of a second at full load. A process with
+/// sixteen shards has 64 of them.
+const RING_BYTES: usize = 2 * 1024 * 1024;
+
+/// The logs that are read in a process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Feeds(Arc<Mutex<HashMap<LogName, Weak<Feed>>>>);
+
+#[derive(Debug)]
+struct Feed {
+    ring: Arc<Mutex<Ring>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    records: VecDeque<Record>,
+    bytes: usize,
+    /// The newest record.
+    last: Mark,
+    /// Something is wrong with the log; whoever reads it alone is told what.
+    has_ended: bool,
+    waiting: Vec<Waker>,
+}
+
+impl Feeds {
+    /// The feed of a log for one who has read up to `at`; it begins there where there is none. None for
+    /// one who has read another log under this name.
+    fn join(&self, log: &Log, at: Mark) -> Option<Arc<Feed>> {
+        let mut feeds = lock(&self.0);
+        let running = feeds.get(log.name()).and_then(Weak::upgrade).filter(|feed| !lock(&feed.ring).has_ended);
+        let feed = running.unwrap_or_else(|| {
+            let feed = Arc::new(Feed::start(log, at));
+            feeds.insert(log.name().clone(), Arc::downgrade(&feed));
+            feed
+        });
+        let fits = lock(&feed.ring).fits(&at);
+        fits.then_some(feed)
+    }
+
+    /// Hands on what this process has appended at `seq`, where somebody follows the log.
+    pub(crate) fn offer<E: Send + Sync + 'static>(&self, log: &LogName, seq: u64, draft: Draft, events: Arc<Vec<E>>) {
+        let Some(feed) = lock(&self.0).get(log).and_then(Weak::upgrade) else { return };
+        let mut ring = lock(&feed.ring);
+        if let Some(created) = ring.last.created
+            && seq == ring.last.seq + 1
+        {
+            ring.push(draft.stored(log.clone(), seq, created, events));
+        }
+    }
+}
+
+impl Feed {
+    fn start(log: &Log, at: Mark) -> Self {
+        let ring = Ring { records: VecDeque::new(), bytes: 0, last: at, has_ended: false, waiting: Vec::new() };
+        let ring = Arc::new(Mutex::new(ring));
+        let (fill, mut follower) = (Arc::clone(&ring), log.follow(at));
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            while let Ok(record) = follower.next().await {
+                lock(&fill).push(record);
+            }
+            lock(&fill).end();
+        }));
+        Self { ring, _task: task }
+    }
+}
+
+impl Ring {
+    /// Takes a record over, if it is the next one: what was offered comes from the server once more.
+    fn push(&mut self, record: Record) {
+        if record.seq != self.last.seq + 1 {
+            return;
+        }
+        self.last = record.mark();
+        self.bytes += record.len();
+        self.records.push_back(record);
+        while self.bytes > RING_BYTES && self.records.len() > 1 {
+            self.bytes -= self.records.pop_front().map_or(0, |record| record.len());
+        }
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    fn end(&mut self) {
+        self.has_ended = true;
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// Whether the log is the one that was read up to `at`, as far as that can be seen here.
+    fn fits(&self, at: &Mark) -> bool {
+        let same = |one: Option<Chain>, other: Option<Chain>| one.is_none() || other.is_none() || one == other;
+        match self.after(at) {
+            Some(next) => at.chain.is_none_or(|chain| next.continues(chain).is_ok()),
+            None => at.seq > self.last.seq || (at.seq == self.last.seq && same(at.chain, self.last.chain)),
+        }
+    }
+
+    fn after(&self, at: &Mark) -> Option<&Record> {
+        let first = self.records.front()?.seq;
+        self.records.get(usize::try_from((at.seq + 1).checked_sub(first)?).ok()?)
+    }
+}
+
+/// One who follows a log, alone or with others.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    log: Log,
+    at: Mark,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Alone(Follower),
+    Shared(Arc<Feed>),
+}
+
+impl Tap {
+    /// Follows a log from behind `at`.
+    pub(crate) fn new(log: Log, at: Mark) -> Self {
+        let source = Source::Alone(log.follow(at));
+        Self { log, at, source }
+    }
+
+    /// The next record.
+    ///
+    /// # Errors
+    /// [`Fault`], after which nothing more comes.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Record, Fault>> {
+        loop {
+            match &mut self.source {
+                Source::Alone(follower) => {
+                    let Poll::Ready(read) = follower.poll_next(cx) else { return Poll::Pending };
+                    return Poll::Ready(read.map(|(record, is_last)| self.took(record, is_last)));
+                }
+                Source::Shared(feed) => {
+                    let mut ring = lock(&feed.ring);
+                    if let Some(record) = ring.after(&self.at) {
+                        let record = record.clone();
+                        self.at = record.mark();
+                        return Poll::Ready(Ok(record));
+                    }
+                    if self.at.seq >= ring.last.seq && !ring.has_ended {
+                        if !ring.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                            ring.waiting.push(cx.waker().clone());
+                        }
+                        return Poll::Pending;
+                    }
+                }
+            }
+            self.source = Source::Alone(self.log.follow(self.at));
+        }
+    }
+
+    fn took(&mut self, record: Record, is_last: bool) -> Record {
+        self.at = record.mark();
+        if is_last && let Some(feed) = self.log.broker.feeds.join(&self.log, self.at) {
+            self.source = Source::Shared(feed);
+        }
+        record
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that holds the lock can panic half-way through a change.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
