@@ -21,6 +21,9 @@ use clap::Parser as _;
 
 use crate::args::{Args, Command};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Threads beside the cores: folds and fsyncs block theirs for a while, and requests must not wait for them.
 const EXTRA_THREADS: usize = 4;
 

@@ -22,9 +22,9 @@ const MAX_LEN: usize = 34;
 /// event (209 of 570 ns), so it is done once, by [`Iban::parse`]; what an event or a row holds has passed it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Iban {
+    len: u8,
     /// Padded with zeros.
     text: [u8; MAX_LEN],
-    len: u8,
 }
 
 impl Iban {

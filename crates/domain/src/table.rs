@@ -1,10 +1,9 @@
 //! A map that remembers which rows changed, so that a snapshot writes only those.
 //! It must never know where snapshots go.
 
-use std::{
-    collections::{HashMap, HashSet, hash_map},
-    hash::Hash,
-};
+use std::{collections::hash_map, hash::Hash};
+
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 /// Rows by key, with the keys changed since the last [`Table::drain_changed`].
 #[derive(Debug, Clone)]

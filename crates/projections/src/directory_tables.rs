@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use domain::{AccountId, CustomerId, Iban};
 use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 
 use crate::{
     AccountRow, CustomerRow,
     layers::{Changes, Layers},
-    store::{StoreError, get, pack, sorted},
+    store::{StoreError, get, pack_into, sorted},
 };
 
 pub(crate) const CUSTOMERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("customers");
@@ -38,9 +38,9 @@ pub struct DirectoryFile {
 /// What changed since the file was written.
 #[derive(Default)]
 pub struct DirectoryChanges {
-    pub(crate) customers: FxHashMap<CustomerId, CustomerRow>,
-    pub(crate) accounts: FxHashMap<AccountId, AccountRow>,
-    ibans: FxHashMap<Iban, AccountId>,
+    pub(crate) customers: HashMap<CustomerId, CustomerRow>,
+    pub(crate) accounts: HashMap<AccountId, AccountRow>,
+    ibans: HashMap<Iban, AccountId>,
     holdings: BTreeMap<(CustomerId, u32), AccountId>,
 }
 
@@ -65,12 +65,13 @@ impl Changes for DirectoryChanges {
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
+        let mut buffer = Vec::new();
         let (mut customers, mut accounts) = (tx.open_table(CUSTOMERS)?, tx.open_table(ACCOUNTS)?);
         for (id, row) in sorted(&self.customers) {
-            customers.insert(id.bytes(), pack(row)?.as_slice())?;
+            customers.insert(id.bytes(), pack_into(&mut buffer, row)?)?;
         }
         for (id, row) in sorted(&self.accounts) {
-            accounts.insert(id.bytes(), pack(row)?.as_slice())?;
+            accounts.insert(id.bytes(), pack_into(&mut buffer, row)?)?;
         }
         let (mut ibans, mut holdings) = (tx.open_table(IBANS)?, tx.open_table(HOLDINGS)?);
         for (iban, id) in &self.ibans {

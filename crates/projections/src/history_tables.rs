@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{AccountId, PaymentId};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
-use rustc_hash::FxHashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::{
     PaymentRow,
     layers::{Changes, Layers},
-    store::{StoreError, get, pack, sorted},
+    store::{StoreError, get, pack_into, sorted},
 };
 
 /// Payments in the order of their acceptance, numbered from 1.
@@ -42,9 +42,9 @@ pub struct HistoryFile {
 
 /// What changed since the file was written.
 pub struct HistoryChanges {
-    payments: FxHashMap<u64, PaymentRow>,
-    numbers: FxHashMap<PaymentId, u64>,
-    newest: FxHashMap<AccountId, u64>,
+    payments: HashMap<u64, PaymentRow>,
+    numbers: HashMap<PaymentId, u64>,
+    newest: HashMap<AccountId, u64>,
     /// Whether these are held now.
     held: BTreeMap<u64, bool>,
     next_number: u64,
@@ -72,9 +72,10 @@ impl Changes for HistoryChanges {
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
+        let mut buffer = Vec::new();
         let (mut payments, mut numbers) = (tx.open_table(PAYMENTS)?, tx.open_table(NUMBERS)?);
         for (number, row) in sorted(&self.payments) {
-            payments.insert(number, pack(row)?.as_slice())?;
+            payments.insert(number, pack_into(&mut buffer, row)?)?;
         }
         for (id, number) in sorted(&self.numbers) {
             numbers.insert(id.bytes(), number)?;
@@ -92,7 +93,7 @@ impl Changes for HistoryChanges {
 
 impl HistoryChanges {
     fn numbered_from(next_number: u64) -> Self {
-        let (payments, numbers, newest) = (FxHashMap::default(), FxHashMap::default(), FxHashMap::default());
+        let (payments, numbers, newest) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self { payments, numbers, newest, held: BTreeMap::new(), next_number }
     }
 }

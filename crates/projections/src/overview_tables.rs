@@ -6,13 +6,13 @@ use std::collections::hash_map::Entry;
 
 use domain::{AccountId, PaymentId};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
-use rustc_hash::FxHashMap;
+use foldhash::{HashMap, HashMapExt as _};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     layers::{Changes, Layers},
     overview::{BalanceRow, EntryRow},
-    store::{StoreError, get, pack, sorted},
+    store::{StoreError, get, pack_into, sorted},
 };
 
 pub(crate) const BALANCES: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("balances");
@@ -48,12 +48,12 @@ pub struct OverviewFile {
 
 /// What changed since the file was written.
 pub struct OverviewChanges {
-    balances: FxHashMap<AccountId, BalanceRow>,
+    balances: HashMap<AccountId, BalanceRow>,
     /// New ones, numbered from `first_entry` on.
     entries: Vec<EntryRow>,
     first_entry: u64,
     /// Reservations made, and `None` for such as an older layer has and that ended.
-    pending: FxHashMap<PaymentId, Option<PendingRow>>,
+    pending: HashMap<PaymentId, Option<PendingRow>>,
 }
 
 impl Changes for OverviewChanges {
@@ -76,16 +76,17 @@ impl Changes for OverviewChanges {
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
+        let mut buffer = Vec::new();
         let (mut balances, mut entries, mut pending) = (tx.open_table(BALANCES)?, tx.open_table(ENTRIES)?, tx.open_table(PENDING)?);
         for (account, row) in sorted(&self.balances) {
-            balances.insert(account.bytes(), pack(row)?.as_slice())?;
+            balances.insert(account.bytes(), pack_into(&mut buffer, row)?)?;
         }
         for (number, row) in (self.first_entry..).zip(&self.entries) {
-            entries.insert(number, pack(row)?.as_slice())?;
+            entries.insert(number, pack_into(&mut buffer, row)?)?;
         }
         for (payment, row) in sorted(&self.pending) {
             match row {
-                Some(row) => drop(pending.insert(payment.bytes(), pack(row)?.as_slice())?),
+                Some(row) => drop(pending.insert(payment.bytes(), pack_into(&mut buffer, row)?)?),
                 None => drop(pending.remove(payment.bytes())?),
             }
         }
@@ -95,7 +96,7 @@ impl Changes for OverviewChanges {
 
 impl OverviewChanges {
     fn numbered_from(first_entry: u64) -> Self {
-        Self { balances: FxHashMap::default(), entries: Vec::new(), first_entry, pending: FxHashMap::default() }
+        Self { balances: HashMap::new(), entries: Vec::new(), first_entry, pending: HashMap::new() }
     }
 
     fn next_entry(&self) -> u64 {

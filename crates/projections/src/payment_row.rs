@@ -3,6 +3,7 @@
 
 use domain::{AccountId, CommandId, PaymentOrder, RejectionCode, Timestamp};
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 use streams::LogName;
 
 use crate::Position;
@@ -34,7 +35,7 @@ pub struct PaymentRow {
     /// The account to credit, once it is known.
     pub creditor: Option<AccountId>,
     /// Every status reached, oldest first, and when.
-    pub history: Vec<(PaymentStatus, Timestamp)>,
+    pub history: SmallVec<[(PaymentStatus, Timestamp); 4]>,
     /// Why it was rejected or returned.
     pub rejection: Option<RejectionCode>,
     /// The review that released or declined it.
@@ -53,7 +54,7 @@ impl PaymentRow {
     /// A payment that was just accepted with record `accepted_seq` of `log`.
     #[must_use]
     pub fn accepted(order: PaymentOrder, log: LogName, accepted_seq: u64) -> Self {
-        let history = vec![(PaymentStatus::Accepted, order.at)];
+        let history = smallvec![(PaymentStatus::Accepted, order.at)];
         let latest = Position::at(log, accepted_seq);
         Self { order, creditor: None, history, rejection: None, review: None, accepted_seq, latest, number: 0, previous: 0 }
     }

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 use streams::{Cursor, LogName};
 
 /// Longest token that is looked at; real ones have some dozens of characters.
@@ -12,7 +13,7 @@ const MAX_TOKEN_BYTES: usize = 1_024;
 
 /// How far logs had come: the records that a reader must have come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position(Vec<(LogName, u64)>);
+pub struct Position(SmallVec<[(LogName, u64); 2]>);
 
 /// A text that is not a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +24,7 @@ impl Position {
     /// The place `seq` in `log`.
     #[must_use]
     pub fn at(log: LogName, seq: u64) -> Self {
-        Self(vec![(log, seq)])
+        Self(smallvec![(log, seq)])
     }
 
     /// This and another.

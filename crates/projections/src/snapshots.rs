@@ -95,6 +95,19 @@ impl SnapshotStore {
         self.faulted(read())
     }
 
+    /// The largest key of `table`.
+    ///
+    /// # Errors
+    /// [`Fault::Store`].
+    pub fn last<K: DeserializeOwned>(&self, table: &'static str) -> Result<Option<K>, Fault> {
+        let read = || match self.db.begin_read()?.open_table(Definition::new(table)) {
+            Ok(rows) => rows.last()?.map(|(key, _)| unpack(key.value())).transpose(),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        self.faulted(read())
+    }
+
     /// Writes rows and checkpoint, durably and together.
     ///
     /// # Errors

@@ -166,6 +166,13 @@ pub(crate) fn pack<T: Serialize>(row: &T) -> Result<Vec<u8>, StoreError> {
     Ok(rmp_serde::to_vec(row)?)
 }
 
+/// The same in a buffer that is used again.
+pub(crate) fn pack_into<'a, T: Serialize>(buffer: &'a mut Vec<u8>, row: &T) -> Result<&'a [u8], StoreError> {
+    buffer.clear();
+    rmp_serde::encode::write(buffer, row)?;
+    Ok(buffer)
+}
+
 /// A row from its bytes.
 pub(crate) fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     Ok(rmp_serde::from_slice(bytes)?)

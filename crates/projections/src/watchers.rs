@@ -2,11 +2,11 @@
 //! model, so nothing is buffered and nothing can be missed. This module must never hold data.
 
 use std::{
-    collections::{HashMap, HashSet},
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use streams::Trace;
 use tokio::sync::watch;
 

@@ -6,10 +6,15 @@ use serde::{Serialize, de::DeserializeOwned};
 /// The `Content-Type` of every record.
 pub const CONTENT_TYPE: &str = "application/msgpack";
 
+/// What most events have at most, so that few records are copied while they grow.
+const EVENT_BYTES: usize = 320;
+
 /// # Errors
 /// Where a value cannot be written, which a test of each event would show.
 pub fn encode<E: Serialize>(events: &[E]) -> Result<Vec<u8>, rmp_serde::encode::Error> {
-    rmp_serde::to_vec_named(events)
+    let mut bytes = Vec::with_capacity(events.len() * EVENT_BYTES);
+    rmp_serde::encode::write_named(&mut bytes, events)?;
+    Ok(bytes)
 }
 
 /// Fields that are not known are passed over; an event that is not known is an error.
