@@ -186,6 +186,22 @@ impl Socket {
         if value.is_null() { bail!("{message}") } else { Ok(value) }
     }
 
+    /// Ends a subscription; what was on its way may still come.
+    ///
+    /// # Errors
+    /// Where the socket is closed.
+    pub async fn complete(&mut self, id: &str) -> anyhow::Result<()> {
+        self.say(&json!({ "id": id, "type": "complete" })).await
+    }
+
+    /// Closes it as the protocol wants; dropping it just ends the connection.
+    ///
+    /// # Errors
+    /// Where it is closed already.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        Ok(self.stream.close(None).await?)
+    }
+
     async fn say(&mut self, message: &Value) -> anyhow::Result<()> {
         Ok(self.stream.send(Message::text(message.to_string())).await?)
     }
