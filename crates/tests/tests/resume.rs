@@ -91,9 +91,9 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn begin(holder: Holder, twins: &Twins) -> Self {
-        let socket = holder.client.at(&twins.address(0)).socket().await.expect("a socket");
-        let mut watcher = Self { holder, gateway: 0, socket, number: 0, heard: Heard::default() };
+    async fn begin(holder: &Holder, twins: &Twins, gateway: usize) -> Self {
+        let socket = holder.client.at(&twins.address(gateway)).socket().await.expect("a socket");
+        let mut watcher = Self { holder: holder.clone(), gateway, socket, number: 0, heard: Heard::default() };
         watcher.subscribe().await;
         watcher
     }
@@ -138,6 +138,14 @@ impl Watcher {
         for _ in 0..count {
             self.hear().await.expect("payments flow, so there is always something to hear");
         }
+    }
+
+    async fn hear_until(&mut self, newest: (u64, i64)) {
+        while !self.heard.is_at(newest) {
+            self.hear().await.expect("the newest is never skipped");
+        }
+        assert_eq!(self.heard.entries.last(), Some(&newest.1));
+        self.heard.check_balances();
     }
 
     /// Hears what arrived before the gateway was killed: whoever has heard it will not ask for it again.
@@ -224,16 +232,18 @@ async fn whatever_breaks_a_subscription_that_is_resumed_misses_nothing_and_repea
 
     let mut twins = Twins::start().await;
     let (watched, load) = flow(&twins).await;
-    let mut watcher = Watcher::begin(watched.clone(), &twins).await;
+    let mut watcher = Watcher::begin(&watched, &twins, 0).await;
     for what in breaks {
         watcher.hear_some(random.random_range(0..MESSAGES)).await;
         watcher.suffer(what, &mut twins, &mut random).await;
     }
     let newest = newest(&twins, &watched, &load.stop().await).await;
-    while !watcher.heard.is_at(newest) {
-        watcher.hear().await.expect("the newest is never skipped");
+    watcher.hear_until(newest).await;
+    for gateway in [0, 1] {
+        // From the first one on there are more than are read at once.
+        let mut again = Watcher::begin(&watched, &twins, gateway).await;
+        again.hear_until(newest).await;
+        assert_eq!(again.heard.entries, watcher.heard.entries);
     }
-    assert_eq!(watcher.heard.entries.last(), Some(&newest.1));
-    watcher.heard.check_balances();
     println!("{} entries, {} balances", watcher.heard.entries.len(), watcher.heard.balances.len());
 }
