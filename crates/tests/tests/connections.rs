@@ -23,6 +23,8 @@ const DEFAULT: usize = 20;
 const PAYMENTS: usize = 110;
 const HELD: usize = 24;
 const ACCOUNTS: usize = 23;
+/// More than any list here has.
+const MOST_PAGES: usize = 50;
 
 struct Bank {
     nats: Nats,
@@ -133,15 +135,15 @@ impl List {
     /// Every row, by pages of `first`; before each, something happens meanwhile.
     async fn walk(&self, first: i64, mut meanwhile: impl AsyncFnMut(usize)) -> Vec<String> {
         let (mut ids, mut after) = (Vec::new(), None);
-        for number in 0.. {
+        for number in 0..MOST_PAGES {
             let (page, ()) = tokio::join!(self.page(Some(first), after.as_deref()), meanwhile(number));
             ids.extend(page.ids);
             after = page.cursors.last().cloned();
             if !page.has_next {
-                break;
+                return ids;
             }
         }
-        ids
+        panic!("{}: no end after {ids:?}", self.field)
     }
 
     /// What is there while nothing arrives.

@@ -5,10 +5,12 @@
 
 mod twins;
 
+use std::collections::BTreeMap;
+
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha8Rng, seq::SliceRandom as _};
 use serde_json::Value;
 use tests::{
-    Socket,
+    Dev, Nats, Socket,
     load::{Holder, holders, operator},
     money,
 };
@@ -246,4 +248,36 @@ async fn whatever_breaks_a_subscription_that_is_resumed_misses_nothing_and_repea
         assert_eq!(again.heard.entries, watcher.heard.entries);
     }
     println!("{} entries, {} balances", watcher.heard.entries.len(), watcher.heard.balances.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_seen_more_than_a_gateway_has_hears_nothing_older_from_it() {
+    let (nats, data) = (Nats::start().expect("a nats-server"), tempfile::tempdir().expect("a folder"));
+    let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
+    let lisa = holders(&serve.address, 1).await.expect("an account").remove(0);
+    let operator = operator(&serve.address).expect("a token");
+    let mut socket = lisa.client.socket().await.expect("a socket");
+    let deposits = 4_u64;
+    // At first there is version 1, which somebody may have seen who has seen more elsewhere.
+    for field in ["transactionBooked", "balanceChanged"] {
+        for seen in 1..=deposits {
+            let query = format!("subscription {{ {field}(accountId: \"{}\", afterVersion: {seen}) {{ version }} }}", lisa.account);
+            socket.subscribe(&format!("{field} {seen}"), &query).await.expect("subscribed");
+        }
+    }
+    for _ in 0..deposits {
+        operator.deposit(&lisa.account.to_string(), "1.00", "EUR").await.expect("booked");
+    }
+    let (newest, mut said) = (deposits + 1, BTreeMap::<String, Vec<u64>>::new());
+    while said.values().filter(|versions| versions.contains(&newest)).count() < 2 * usize::try_from(deposits).expect("small") {
+        let message = socket.hear().await.expect("the newest is never skipped");
+        let (id, data) = (message["id"].as_str().expect("an id").to_owned(), &message["payload"]["data"]);
+        let field = id.split(' ').next().expect("a field");
+        said.entry(id.clone()).or_default().push(data[field]["version"].as_u64().unwrap_or_else(|| panic!("{message}")));
+    }
+    for seen in 1..=deposits {
+        assert_eq!(said[&format!("transactionBooked {seen}")], (seen + 1..=newest).collect::<Vec<_>>());
+        let balances = &said[&format!("balanceChanged {seen}")];
+        assert!(balances[0] > seen && balances.is_sorted_by(|one, next| one < next), "{balances:?} after {seen}");
+    }
 }

@@ -210,3 +210,37 @@ async fn a_position_holds_when_its_gateway_is_killed_and_when_the_other_one_was_
     let paid = load.stop().await;
     assert!(paid.iter().all(|paid| paid.accepted.len() > 20), "payments flowed all the while");
 }
+
+/// Lisa pays and changes her name at a gateway: the payment, its position, and that of the name.
+async fn write(lisa: &mut Account, david: &mut Account, here: &str, name: &str) -> (Value, Value, Value) {
+    let change = format!("mutation {{ changeCustomer(input: {{name: \"{name}\"}}) {{ position }} }}");
+    let mut changed = lisa.holder.client.at(here).execute(&change).await.expect("an answer");
+    let (payment, position) = book(lisa, david, here, 10).await;
+    (payment, position, changed["changeCustomer"]["position"].take())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_stood_still_answers_once_it_has_come_to_the_position() {
+    let (twins, mut lisa, mut david, _) = bank().await;
+    for round in 0..KILL_ROUNDS {
+        let (writes, reads) = if round % 2 == 0 { (0, 1) } else { (1, 0) };
+        let (here, there, name) = (twins.address(writes), twins.address(reads), format!("Lisa {round}"));
+        twins.gateway(reads).stand_still().expect("stopped");
+        let (payment, position, named) = write(&mut lisa, &mut david, &here, &name).await;
+        let client = lisa.holder.client.at(&there);
+        let viewer = format!("{{ viewer(atLeast: {named}) {{ name }} }}");
+        let status = format!("{{ payment(id: {payment}, atLeast: {position}) {{ status }} }}");
+        let (of_lisa, of_david, viewer, status, goes_on) = tokio::join!(
+            lisa.at(&there, &position),
+            david.at(&there, &position),
+            client.execute(&viewer),
+            client.execute(&status),
+            twins.gateway(reads).go_on_once_asked(4)
+        );
+        goes_on.expect("goes on");
+        lisa.check(&of_lisa.expect("an answer"), &payment);
+        david.check(&of_david.expect("an answer"), &payment);
+        assert_eq!(viewer.expect("an answer")["viewer"]["name"], name);
+        assert_eq!(status.expect("an answer")["payment"]["status"], "BOOKED");
+    }
+}

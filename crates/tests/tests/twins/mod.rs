@@ -34,9 +34,14 @@ impl Twins {
         twins
     }
 
+    /// One of them, while it runs.
+    pub fn gateway(&self, gateway: usize) -> &Dev {
+        self.serves[gateway].as_ref().expect("it runs")
+    }
+
     /// Where one of them listens now.
     pub fn address(&self, gateway: usize) -> String {
-        address(&self.addresses, gateway)
+        self.gateway(gateway).address.clone()
     }
 
     /// Ends one with SIGKILL.
