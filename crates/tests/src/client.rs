@@ -166,9 +166,13 @@ impl Socket {
     /// # Errors
     /// Where the socket is closed, or silent for too long.
     pub async fn hear(&mut self) -> anyhow::Result<Value> {
+        // Pings are no sound.
+        tokio::time::timeout(PATIENCE, self.next_text()).await.context("silence")?
+    }
+
+    async fn next_text(&mut self) -> anyhow::Result<Value> {
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await.context("silence")?;
-            match message.context("closed")?? {
+            match self.stream.next().await.context("closed")?? {
                 Message::Text(text) => return Ok(serde_json::from_str(&text)?),
                 Message::Close(frame) => bail!("closed: {frame:?}"),
                 Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
