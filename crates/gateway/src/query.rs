@@ -1,7 +1,7 @@
 //! Queries. This module must never wait for a service, only, where asked, for its own read models.
 
 use async_graphql::{Context, ID, Interface, Object, Result};
-use domain::{AccountId, CustomerId, PaymentId, Shard, TransactionId};
+use domain::{AccountId, CustomerId, PaymentId, Shard, Timestamp, TransactionId};
 
 use crate::{
     Bank, Caller,
@@ -110,11 +110,17 @@ impl Query {
         for number in 0..bank(ctx).models.shards() {
             let shard = usize::from(number);
             let held = bank(ctx).history(Shard(number)).await?.held(seen[shard], size + 1).map_err(Failure::from)?;
-            rows.extend(held.into_iter().map(|row| (shard, row)));
+            // Clocks of gateways differ: within a shard the order is that of its log, or rows would lie before
+            // a cursor that were not seen with it.
+            let mut latest = Timestamp::default();
+            rows.extend(held.into_iter().map(|row| {
+                latest = latest.max(row.order.at);
+                (latest, shard, row)
+            }));
         }
-        rows.sort_by_key(|(_, row)| row.order.at);
+        rows.sort_by_key(|(latest, ..)| *latest);
         rows.truncate(size + 1);
-        let with_cursor = rows.into_iter().map(|(shard, row)| {
+        let with_cursor = rows.into_iter().map(|(_, shard, row)| {
             seen[shard] = seen[shard].max(row.number);
             (encode_cursor(&seen), Payment { row })
         });

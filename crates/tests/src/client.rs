@@ -166,9 +166,13 @@ impl Socket {
     /// # Errors
     /// Where the socket is closed, or silent for too long.
     pub async fn hear(&mut self) -> anyhow::Result<Value> {
+        // Pings are no sound.
+        tokio::time::timeout(PATIENCE, self.next_text()).await.context("silence")?
+    }
+
+    async fn next_text(&mut self) -> anyhow::Result<Value> {
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.stream.next()).await.context("silence")?;
-            match message.context("closed")?? {
+            match self.stream.next().await.context("closed")?? {
                 Message::Text(text) => return Ok(serde_json::from_str(&text)?),
                 Message::Close(frame) => bail!("closed: {frame:?}"),
                 Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
@@ -184,6 +188,22 @@ impl Socket {
         let mut message = self.hear().await?;
         let value = message["payload"]["data"][field].take();
         if value.is_null() { bail!("{message}") } else { Ok(value) }
+    }
+
+    /// Ends a subscription; what was on its way may still come.
+    ///
+    /// # Errors
+    /// Where the socket is closed.
+    pub async fn complete(&mut self, id: &str) -> anyhow::Result<()> {
+        self.say(&json!({ "id": id, "type": "complete" })).await
+    }
+
+    /// Closes it as the protocol wants; dropping it just ends the connection.
+    ///
+    /// # Errors
+    /// Where it is closed already.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        Ok(self.stream.close(None).await?)
     }
 
     async fn say(&mut self, message: &Value) -> anyhow::Result<()> {

@@ -17,6 +17,9 @@ use tokio::{
 
 use crate::{Client, PATIENCE, tokens::SECRET};
 
+/// The state of an open connection in `/proc/net/tcp`.
+const ESTABLISHED: &str = "01";
+
 /// The binary under test, beside the test's own.
 ///
 /// # Errors
@@ -210,6 +213,24 @@ impl Dev {
         Ok(self.child.kill().await?)
     }
 
+    /// Stops it where it stands.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn stand_still(&self) -> anyhow::Result<()> {
+        freeze(self.pid()?)
+    }
+
+    /// Lets it go on once so many requests lie at its door: it reads them at once with what was written
+    /// while it stood still.
+    ///
+    /// # Errors
+    /// Where they never do, or it has ended.
+    pub async fn go_on_once_asked(&self, requests: usize) -> anyhow::Result<()> {
+        crate::eventually("requests lie at its door", || async { Ok((unread(&self.address)? >= requests).then_some(())) }).await?;
+        Ok(kill_process(Pid::from_raw(i32::try_from(self.pid()?)?).context("a process id")?, Signal::CONT)?)
+    }
+
     /// What it says of how it stands: whether it is ready, and each of its parts.
     ///
     /// # Errors
@@ -278,6 +299,18 @@ fn stands_still(pid: u32) -> anyhow::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// How many connections to an address of loopback have bytes that nobody has read.
+fn unread(address: &str) -> anyhow::Result<usize> {
+    let (_, port) = address.rsplit_once(':').context("a port")?;
+    let local = format!("0100007F:{:04X}", port.parse::<u16>()?);
+    let is_unread = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let received = fields.get(4).and_then(|queues| queues.split_once(':')).is_some_and(|(_, received)| received != "00000000");
+        fields.get(1) == Some(&local.as_str()) && fields.get(3) == Some(&ESTABLISHED) && received
+    };
+    Ok(std::fs::read_to_string("/proc/net/tcp")?.lines().filter(is_unread).count())
 }
 
 /// What a process has of the memory now, in MiB.
