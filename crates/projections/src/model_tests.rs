@@ -1,14 +1,14 @@
 //! A read model whose code changed, against a real nats-server.
 
-use std::{collections::VecDeque, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use redb::{ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 use streams::{Broker, CommandAppender, Cursor, Host, LogName, Record, Topology};
 use tests::{Nats, PATIENCE, eventually};
 use tokio::{sync::RwLock, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Projection, ReadModel, StoreError};
+use crate::{Changes, Layers, Projection, ReadModel, Shelf, StoreError};
 
 const STREAMS: &str = "
 shards: 1
@@ -17,6 +17,45 @@ logs:
   - {name: numbers, owner: gateway, readers: [tally]}
 ";
 const SUM: TableDefinition<&str, u64> = TableDefinition::new("sum");
+
+/// The sum, where it changed.
+struct Sum(Option<u64>);
+
+impl Changes for Sum {
+    type File = ReadOnlyTable<&'static str, u64>;
+
+    fn open(tx: &ReadTransaction) -> Result<Self::File, StoreError> {
+        Ok(tx.open_table(SUM)?)
+    }
+
+    fn begin(_file: &Self::File) -> Result<Self, StoreError> {
+        Ok(Self(None))
+    }
+
+    fn next(&self) -> Self {
+        Self(None)
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.0.is_some())
+    }
+
+    fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
+        if let Some(sum) = self.0 {
+            tx.open_table(SUM)?.insert("sum", sum)?;
+        }
+        Ok(())
+    }
+}
+
+impl Layers<Sum> {
+    fn sum(&self) -> Result<u64, StoreError> {
+        match self.recent(|changes| changes.0) {
+            Some(sum) => Ok(sum),
+            None => Ok(self.file.get("sum")?.map_or(0, |sum| sum.value())),
+        }
+    }
+}
 
 /// Adds up numbers, each as often as its version says; while its gate is held, it folds nothing.
 struct Tally<const VERSION: u32> {
@@ -27,6 +66,7 @@ impl<const VERSION: u32> Projection for Tally<VERSION> {
     const READER: &'static str = "tally";
     const VERSION: u32 = VERSION;
     const READABLE_SINCE: u32 = 1;
+    type Changes = Sum;
     type Touched = ();
 
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
@@ -34,14 +74,11 @@ impl<const VERSION: u32> Projection for Tally<VERSION> {
         Ok(())
     }
 
-    fn fold(&self, tx: &WriteTransaction, batch: &VecDeque<Record>) -> Result<(), StoreError> {
+    fn fold(&self, rows: &Shelf<Sum>, record: &Record, (): &mut ()) -> Result<(), StoreError> {
         drop(self.gate.blocking_read());
-        let mut table = tx.open_table(SUM)?;
-        let mut sum = table.get("sum")?.map_or(0, |sum| sum.value());
-        for record in batch {
-            sum += record.events::<u64>()?.into_iter().sum::<u64>() * u64::from(VERSION);
-        }
-        table.insert("sum", sum)?;
+        let numbers = record.events::<u64>()?;
+        let mut rows = rows.change();
+        rows.fresh.0 = Some(rows.sum()? + numbers.iter().sum::<u64>() * u64::from(VERSION));
         Ok(())
     }
 
@@ -52,7 +89,7 @@ impl<const VERSION: u32> Projection for Tally<VERSION> {
 
 impl<const VERSION: u32> ReadModel<Tally<VERSION>> {
     fn sum(&self) -> Result<u64, StoreError> {
-        Ok(self.read()?.open_table(SUM)?.get("sum")?.map_or(0, |sum| sum.value()))
+        self.rows()?.read()?.sum()
     }
 }
 

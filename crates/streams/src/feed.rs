@@ -69,7 +69,8 @@ impl Feed {
     fn start(log: &Log, at: Mark) -> Self {
         let ring = Ring { records: VecDeque::new(), bytes: 0, last: at, has_ended: false, waiting: Vec::new() };
         let ring = Arc::new(Mutex::new(ring));
-        let (fill, mut follower) = (Arc::clone(&ring), log.follow(at));
+        let (fill, known) = (Arc::clone(&ring), Arc::clone(&ring));
+        let mut follower = Follower::start_with(log.clone(), at, move || lock(&known).last);
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             while let Ok(record) = follower.next().await {
                 lock(&fill).push(record);

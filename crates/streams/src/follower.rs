@@ -40,8 +40,13 @@ struct Ahead {
 
 impl Follower {
     pub(crate) fn start(log: Log, after: Mark) -> Self {
+        Self::start_with(log, after, || Mark::default())
+    }
+
+    /// Whenever it begins anew it goes on from `known`, where that is further than it has read.
+    pub(crate) fn start_with(log: Log, after: Mark, known: impl Fn() -> Mark + Send + Sync + 'static) -> Self {
         let (sender, records) = mpsc::channel(READ_AHEAD_RECORDS);
-        let task = AbortOnDropHandle::new(tokio::spawn(run(log, after, sender)));
+        let task = AbortOnDropHandle::new(tokio::spawn(run(log, after, known, sender)));
         Self { records, _task: task }
     }
 
@@ -87,9 +92,11 @@ impl From<String> for Interrupted {
     }
 }
 
-async fn run(log: Log, mut after: Mark, sender: mpsc::Sender<Result<Ahead, Fault>>) {
+async fn run(log: Log, mut after: Mark, known: impl Fn() -> Mark + Send + Sync, sender: mpsc::Sender<Result<Ahead, Fault>>) {
     let mut attempts = 0_u32;
     loop {
+        let known = known();
+        after = if known.seq > after.seq { known } else { after };
         let start = after.seq;
         match read_on(&log, &mut after, &sender).await {
             Interrupted::Dropped => return,
