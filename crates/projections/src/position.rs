@@ -40,6 +40,12 @@ impl Position {
     pub fn is_reached(&self, shard: Option<u16>, cursor: &Cursor) -> bool {
         self.0.iter().filter(|(log, _)| log.shard() == shard).all(|(log, seq)| cursor.get(log) >= *seq)
     }
+
+    /// The same of a model that follows all that the position names, where any of it stands in logs of `shard`.
+    #[must_use]
+    pub fn is_wholly_reached(&self, shard: Option<u16>, cursor: &Cursor) -> bool {
+        !self.0.iter().any(|(log, _)| log.shard() == shard) || self.0.iter().all(|(log, seq)| cursor.get(log) >= *seq)
+    }
 }
 
 impl fmt::Display for Position {
@@ -89,5 +95,7 @@ mod tests {
         let cursor = |seq| [(ledger.clone(), seq)].into_iter().collect::<Cursor>();
         assert!(position.is_reached(Some(1), &cursor(7)) && !position.is_reached(Some(1), &cursor(6)));
         assert!(position.is_reached(Some(0), &cursor(0)) && position.is_reached(None, &cursor(0)));
+        let both = position.and(Position::at(LogName::new("ledger", Some(2)), 3));
+        assert!(!both.is_wholly_reached(Some(1), &cursor(7)) && both.is_wholly_reached(Some(0), &cursor(0)));
     }
 }
