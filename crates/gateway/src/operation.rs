@@ -101,6 +101,8 @@ impl Gateway {
             let failure = || Failure::LimitExceeded(format!("An operation has at most {most} {what}; this one has more."));
             if count > most { Err(failure().into()) } else { Ok::<_, ServerError>(()) }
         };
+        within("fragments", document.fragments.len(), shape::MOST_FRAGMENTS)?;
+        within("levels", shape.levels, shape::MOST_LEVELS)?;
         within("selections", shape.selections, shape::MOST_SELECTIONS)?;
         within("aliases", shape.aliases, self.limits.aliases)?;
         within("root fields", shape.root_fields, self.limits.root_fields)?;
