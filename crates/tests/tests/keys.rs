@@ -97,8 +97,10 @@ async fn https(body: String) -> (String, String) {
         while let Ok((connection, _)) = listener.accept().await {
             // A client that does not trust the certificate goes away here.
             let Ok(mut connection) = acceptor.accept(connection).await else { continue };
-            let mut request = [0; 4_096];
-            connection.read(&mut request).await.expect("a request");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                assert!(connection.read_buf(&mut request).await.expect("a request") > 0, "its end");
+            }
             connection.write_all(answer.as_bytes()).await.expect("sent");
             connection.shutdown().await.expect("an end");
         }
