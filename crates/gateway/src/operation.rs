@@ -102,8 +102,9 @@ impl Gateway {
             if count > most { Err(failure().into()) } else { Ok::<_, ServerError>(()) }
         };
         within("fragments", document.fragments.len(), shape::MOST_FRAGMENTS)?;
-        within("levels", shape.levels, shape::MOST_LEVELS)?;
-        within("selections", shape.selections, shape::MOST_SELECTIONS)?;
+        let all = Shape::of_all(document);
+        within("levels", all.levels, shape::MOST_LEVELS)?;
+        within("selections", all.selections, shape::MOST_SELECTIONS)?;
         within("aliases", shape.aliases, self.limits.aliases)?;
         within("root fields", shape.root_fields, self.limits.root_fields)?;
         if operation.ty == OperationType::Subscription && shape.root_fields != 1 {

@@ -32,6 +32,16 @@ impl Shape {
         walk.count(&operation.selection_set.node, 1, true, &mut shape);
         shape
     }
+
+    /// The shape of all operations together: those that are not run are checked as well.
+    pub(crate) fn of_all(document: &ExecutableDocument) -> Self {
+        let mut shape = Self::default();
+        let mut walk = Walk { document, within: HashSet::new() };
+        for (_, operation) in document.operations.iter() {
+            walk.count(&operation.node.selection_set.node, 1, true, &mut shape);
+        }
+        shape
+    }
 }
 
 /// Selections that an operation may have, and that are looked at: fragments that spread each other
@@ -191,6 +201,8 @@ mod tests {
         }
         text += &format!(" fragment F{} on Query {{ a }}", MOST_LEVELS - 1);
         assert_eq!(shape(&text).selections, MOST_SELECTIONS + 1);
+        let beside = parse(&format!("query A {{ a }} query B {text}")).expect("a document");
+        assert_eq!(Shape::of_all(&beside).selections, MOST_SELECTIONS + 1, "nor where another operation is run");
     }
 
     #[test]

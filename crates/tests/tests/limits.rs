@@ -133,6 +133,8 @@ async fn no_document_ends_the_process_however_deep_or_long_it_is() {
         let links = (0..count).map(|n| format!("fragment F{n} on Query {{ ...F{} }} ", n + 1)).collect::<String>();
         format!("{links} fragment F{count} on Query {{ __typename }}")
     };
+    let doubled = (0..30).map(|n| format!("fragment F{n} on Query {{ ...F{} ...F{} }} ", n + 1, n + 1)).collect::<String>();
+    let doubled = format!("query A {{ __typename }} query B {{ ...F0 }} {doubled} fragment F30 on Query {{ __typename }}");
     let circle = "fragment F0 on Query { ...F1 } fragment F1 on Query { ...F0 }";
     let client = scene.client(None);
     let mut socket = client.socket().await.expect("a socket");
@@ -149,6 +151,8 @@ async fn no_document_ends_the_process_however_deep_or_long_it_is() {
         ("LIMIT_EXCEEDED", format!("{{ ...F0 }} {circle}")),
         ("BAD_REQUEST", format!("{{ __typename }} {circle}")),
         ("LIMIT_EXCEEDED", format!("query A {{ __typename }} query B {{ ...F0 }} {}", chain(200))),
+        // Half an hour's work of a core.
+        ("LIMIT_EXCEEDED", doubled),
     ] {
         let start = &document[..document.len().min(80)];
         let name = document.starts_with("query A").then_some("A");
