@@ -152,7 +152,7 @@ async fn no_document_ends_the_process_however_deep_or_long_it_is() {
         ("LIMIT_EXCEEDED", format!("{{ ...F0 }} {circle}")),
         ("BAD_REQUEST", format!("{{ __typename }} {circle}")),
         ("LIMIT_EXCEEDED", format!("query A {{ __typename }} query B {{ ...F0 }} {}", chain(200))),
-        // Half an hour's work of a core.
+        // Minutes of a core, if it were followed.
         ("LIMIT_EXCEEDED", doubled),
     ] {
         let start = &document[..document.len().min(80)];
