@@ -97,7 +97,10 @@ impl AccessArgs {
         let keys = Keys::from_jwks(location.clone(), &self.jwt_algorithms, self.names.expected()).await;
         keys.with_context(|| match location {
             Location::File(path) => format!("the JWK Set {} gives no keys", path.display()),
-            Location::Url(url) => format!("the JWK Set at {url} gives no keys"),
+            Location::Url(url) => format!(
+                "the JWK Set at {url} gives no keys, and without any nobody could sign in: start again once it does \
+                 (certificates are those that this machine trusts, or of the file that SSL_CERT_FILE names)"
+            ),
         })
     }
 }

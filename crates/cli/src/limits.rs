@@ -49,11 +49,11 @@ pub(crate) struct LimitArgs {
     /// Bytes of a message on a websocket.
     #[arg(long, env = "MILLRACE_MAX_MESSAGE", value_name = "BYTES", default_value_t = Limits::default().message_bytes)]
     max_message: usize,
-    /// Seconds that a query or a mutation may take.
+    /// Seconds that a query or a mutation may take, and that a request's body may take to arrive.
     #[arg(long, env = "MILLRACE_MAX_REQUEST_SECONDS", value_name = "N", default_value_t = Limits::default().request_time.as_secs(),
           value_parser = clap::value_parser!(u64).range(1..))]
     max_request_seconds: u64,
-    /// Seconds that a websocket's reader may take nothing before the websocket is closed.
+    /// Seconds that a client may take nothing of what is sent before its connection is closed.
     #[arg(long, env = "MILLRACE_MAX_SLOW_SECONDS", value_name = "N", default_value_t = Limits::default().slow_reader.as_secs(),
           value_parser = clap::value_parser!(u64).range(1..))]
     max_slow_seconds: u64,

@@ -1,6 +1,6 @@
 //! How much may be under way at once. This module must never know what a request asks.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -15,9 +15,12 @@ use axum::{
 use futures_util::StreamExt as _;
 use projections::{RejectedBy, count_rejects};
 use serde_json::json;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
-use crate::errors::RETRY_AFTER;
+use crate::{errors::RETRY_AFTER, limits::Limits};
 
 /// What requests under way take of the memory, in KiB: 256 MiB in all.
 const MEMORY_KIB: u32 = 256 * 1024;
@@ -37,13 +40,16 @@ pub(crate) struct Budget {
     memory: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
     most_bytes: usize,
+    drain: Duration,
 }
 
 impl Budget {
-    /// A budget for bodies of `most_bytes` at most.
-    pub(crate) fn new(most_bytes: usize) -> Self {
+    /// A budget for bodies within these limits.
+    pub(crate) fn new(limits: &Limits) -> Self {
         let semaphore = |kib: u32| Arc::new(Semaphore::new(kib as usize));
-        Self { memory: semaphore(MEMORY_KIB), bodies: semaphore(BODIES_KIB), most_bytes }
+        let (most_bytes, drain) = (limits.body_bytes, limits.request_time);
+        // The longest that is taken finds its place, if alone.
+        Self { memory: semaphore(MEMORY_KIB), bodies: semaphore(kib(most_bytes).max(BODIES_KIB)), most_bytes, drain }
     }
 
     /// What a request with a body of `kib` takes, until it is dropped; none where it is too much now.
@@ -62,15 +68,21 @@ pub(crate) async fn admit(State(budget): State<Budget>, request: Request, next: 
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let has_body = request.method() != Method::GET;
     let bytes = if has_body { length.unwrap_or(budget.most_bytes).min(budget.most_bytes) } else { 0 };
-    match budget.take(u32::try_from(bytes / 1024 + 1).unwrap_or(BODIES_KIB)) {
+    match budget.take(kib(bytes)) {
         Some(_under_way) => next.run(request).await,
         None => {
             // Read to its end, unparsed: a client that is still sending would not see an answer.
             let mut body = request.into_body().into_data_stream();
-            while let Some(Ok(_)) = body.next().await {}
+            let drained = async { while let Some(Ok(_)) = body.next().await {} };
+            // One that sends for ever is not waited for.
+            let _ = timeout(budget.drain, drained).await;
             overloaded()
         }
     }
+}
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes / 1024 + 1).unwrap_or(MEMORY_KIB)
 }
 
 fn overloaded() -> Response {

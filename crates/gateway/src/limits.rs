@@ -32,10 +32,10 @@ pub struct Limits {
     pub socket_operations: usize,
     /// Bytes of a message on a websocket.
     pub message_bytes: usize,
-    /// How long an operation may take that is no subscription. A payment that is waited for takes ten
+    /// How long an operation may take that is no subscription, and a request's body to arrive. A payment that is waited for takes ten
     /// seconds at most, and a read at a position five.
     pub request_time: Duration,
-    /// How long a reader of a websocket may take no more before the websocket is closed.
+    /// How long a client may take nothing of what is sent before its connection is closed.
     pub slow_reader: Duration,
 }
 

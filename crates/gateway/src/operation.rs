@@ -101,7 +101,10 @@ impl Gateway {
             let failure = || Failure::LimitExceeded(format!("An operation has at most {most} {what}; this one has more."));
             if count > most { Err(failure().into()) } else { Ok::<_, ServerError>(()) }
         };
-        within("selections", shape.selections, shape::MOST_SELECTIONS)?;
+        within("fragments", document.fragments.len(), shape::MOST_FRAGMENTS)?;
+        let all = Shape::of_all(document);
+        within("levels", all.levels, shape::MOST_LEVELS)?;
+        within("selections", all.selections, shape::MOST_SELECTIONS)?;
         within("aliases", shape.aliases, self.limits.aliases)?;
         within("root fields", shape.root_fields, self.limits.root_fields)?;
         if operation.ty == OperationType::Subscription && shape.root_fields != 1 {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    Context, Response, SDLExportOptions, Schema,
+    Context, Response, SDLExportOptions, Schema, SchemaBuilder,
     connection::{Connection, EmptyFields},
-    extensions::{Extension, ExtensionContext, ExtensionFactory, NextRequest},
+    extensions::{Extension, ExtensionContext, ExtensionFactory, NextRequest, NextSubscribe},
 };
 use domain::CustomerId;
+use futures_util::{StreamExt as _, stream::BoxStream};
 
 use crate::{
     Bank, Caller, Introspection, Limits, errors::Failure, mutation::Mutation, operation_metrics::Operations, query::Query,
@@ -23,14 +24,18 @@ const MAX_PAGE: usize = 100;
 /// The schema over a bank, which refuses what is larger than the limits.
 #[must_use]
 pub fn schema(bank: Arc<Bank>, introspection: Introspection, limits: &Limits) -> BankSchema {
+    without_bank(introspection, limits).data(bank).finish()
+}
+
+/// Everything but what resolvers need.
+pub(crate) fn without_bank(introspection: Introspection, limits: &Limits) -> SchemaBuilder<Query, Mutation, Subscription> {
     let schema = Schema::build(Query, Mutation::default(), Subscription)
-        .data(bank)
         .limit_depth(limits.depth)
         .limit_complexity(limits.complexity)
         .limit_directives(limits.directives)
         .extension(Operations::default())
         .extension(Codes);
-    introspection.of(schema).finish()
+    introspection.of(schema)
 }
 
 /// The schema in the schema definition language, as it is served.
@@ -126,16 +131,28 @@ impl ExtensionFactory for Codes {
 #[async_graphql::async_trait::async_trait]
 impl Extension for Codes {
     async fn request(&self, ctx: &ExtensionContext<'_>, next: NextRequest<'_>) -> Response {
-        let mut response = next.run(ctx).await;
-        for error in &mut response.errors {
-            let code = if is_about_size(&error.message) { "LIMIT_EXCEEDED" } else { "BAD_REQUEST" };
-            let extensions = error.extensions.get_or_insert_default();
-            if extensions.get("code").is_none() {
-                extensions.set("code", code);
-            }
-        }
-        response
+        with_codes(next.run(ctx).await)
     }
+
+    fn subscribe<'s>(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        stream: BoxStream<'s, Response>,
+        next: NextSubscribe<'_>,
+    ) -> BoxStream<'s, Response> {
+        next.run(ctx, stream).map(with_codes).boxed()
+    }
+}
+
+fn with_codes(mut response: Response) -> Response {
+    for error in &mut response.errors {
+        let code = if is_about_size(&error.message) { "LIMIT_EXCEEDED" } else { "BAD_REQUEST" };
+        let extensions = error.extensions.get_or_insert_default();
+        if extensions.get("code").is_none() {
+            extensions.set("code", code);
+        }
+    }
+    response
 }
 
 /// Whether the library refused an operation for one of the limits that it checks itself.

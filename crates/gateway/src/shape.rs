@@ -19,6 +19,8 @@ pub(crate) struct Shape {
     pub aliases: usize,
     /// Fields and fragments, as far as they were looked at.
     pub selections: usize,
+    /// How deep they lie in each other, as far as they were looked at.
+    pub levels: usize,
 }
 
 impl Shape {
@@ -27,7 +29,17 @@ impl Shape {
     pub(crate) fn of(document: &ExecutableDocument, operation: &OperationDefinition) -> Self {
         let mut shape = Self::default();
         let mut walk = Walk { document, within: HashSet::new() };
-        walk.count(&operation.selection_set.node, true, &mut shape);
+        walk.count(&operation.selection_set.node, 1, true, &mut shape);
+        shape
+    }
+
+    /// The shape of all operations together: those that are not run are checked as well.
+    pub(crate) fn of_all(document: &ExecutableDocument) -> Self {
+        let mut shape = Self::default();
+        let mut walk = Walk { document, within: HashSet::new() };
+        for (_, operation) in document.operations.iter() {
+            walk.count(&operation.node.selection_set.node, 1, true, &mut shape);
+        }
         shape
     }
 }
@@ -36,15 +48,25 @@ impl Shape {
 /// make exponentially many of few lines.
 pub(crate) const MOST_SELECTIONS: usize = 20_000;
 
+/// Brackets, or selections, that may lie in each other: what parses, counts and checks a document calls
+/// itself for each, and a stack that overflows ends the process. The parser follows selections so far.
+pub(crate) const MOST_LEVELS: usize = 64;
+
+/// Fragments of a document: checks call themselves along fragments that spread each other, used or not.
+pub(crate) const MOST_FRAGMENTS: usize = 256;
+
+const NO_DOCUMENT: &str = "The query is not a GraphQL document.";
+
 struct Walk<'a> {
     document: &'a ExecutableDocument,
     within: HashSet<&'a Name>,
 }
 
 impl<'a> Walk<'a> {
-    fn count(&mut self, selections: &'a SelectionSet, is_root: bool, shape: &mut Shape) {
+    fn count(&mut self, selections: &'a SelectionSet, level: usize, is_root: bool, shape: &mut Shape) {
         for selection in &selections.items {
-            if shape.selections > MOST_SELECTIONS {
+            shape.levels = shape.levels.max(level);
+            if shape.selections > MOST_SELECTIONS || level > MOST_LEVELS {
                 return;
             }
             shape.selections += 1;
@@ -52,15 +74,15 @@ impl<'a> Walk<'a> {
                 Selection::Field(field) => {
                     shape.root_fields += usize::from(is_root);
                     shape.aliases += usize::from(field.node.alias.is_some());
-                    self.count(&field.node.selection_set.node, false, shape);
+                    self.count(&field.node.selection_set.node, level + 1, false, shape);
                 }
-                Selection::InlineFragment(fragment) => self.count(&fragment.node.selection_set.node, is_root, shape),
+                Selection::InlineFragment(fragment) => self.count(&fragment.node.selection_set.node, level + 1, is_root, shape),
                 Selection::FragmentSpread(spread) => {
                     let name = &spread.node.fragment_name.node;
                     if let Some((name, fragment)) = self.document.fragments.get_key_value(name)
                         && self.within.insert(name)
                     {
-                        self.count(&fragment.node.selection_set.node, is_root, shape);
+                        self.count(&fragment.node.selection_set.node, level + 1, is_root, shape);
                         self.within.remove(name);
                     }
                 }
@@ -71,14 +93,62 @@ impl<'a> Walk<'a> {
 
 /// Parses a document; what is wrong with it is said without the parser's rules.
 pub(crate) fn parse(text: &str) -> Result<ExecutableDocument, ServerError> {
+    check_nesting(text)?;
     parse_query(text).map_err(|error| {
         let place = error.positions().next();
         // A syntax error's own text lists the parser's rules.
         if let parser::Error::Syntax { .. } = error {
-            return bad_request("The query is not a GraphQL document.", place);
+            return bad_request(NO_DOCUMENT, place);
         }
         bad_request(&format!("The query cannot be taken: {error}."), place)
     })
+}
+
+/// Makes sure that no more brackets lie in each other than the parser's stack is sure to hold. Those in texts
+/// and comments are none; as for the parser, a text ends with its line at the latest, unless it is a block.
+fn check_nesting(text: &str) -> Result<(), ServerError> {
+    let mut open = 0_usize;
+    let mut rest = text;
+    while let Some(at) = rest.find(['(', '[', '{', ')', ']', '}', '"', '#']) {
+        let (token, after) = rest[at..].split_at(1);
+        rest = match token {
+            "(" | "[" | "{" if open == MOST_LEVELS => {
+                let message = format!("A document has at most {MOST_LEVELS} brackets in each other; this one has more.");
+                return Err(Failure::LimitExceeded(message).into());
+            }
+            "(" | "[" | "{" => {
+                open += 1;
+                after
+            }
+            ")" | "]" | "}" => {
+                open = open.saturating_sub(1);
+                after
+            }
+            "#" => after.find(['\n', '\r']).map_or("", |end| &after[end..]),
+            _ => behind_text(after).ok_or_else(|| bad_request(NO_DOCUMENT, None))?,
+        };
+    }
+    Ok(())
+}
+
+/// What stands behind a text whose first quotation mark was read; none, where it is a block that never ends.
+fn behind_text(text: &str) -> Option<&str> {
+    if let Some(mut block) = text.strip_prefix("\"\"") {
+        loop {
+            let (inner, behind) = block.split_once("\"\"\"")?;
+            if !inner.ends_with('\\') {
+                return Some(behind);
+            }
+            block = behind;
+        }
+    }
+    let mut is_escaped = false;
+    let end = text.find(|sign| {
+        let ends = matches!(sign, '\n' | '\r') || (sign == '"' && !is_escaped);
+        is_escaped = sign == '\\' && !is_escaped;
+        ends
+    });
+    Some(end.map_or("", |end| &text[end + 1..]))
 }
 
 /// Makes sure that each variable which must not be null is given (GraphQL §6.1.2), used or not.
@@ -114,20 +184,54 @@ mod tests {
 
     #[test]
     fn fragments_count_wherever_they_are_spread() {
-        assert_eq!(shape("{ a b: c { d: e f } }"), Shape { root_fields: 2, aliases: 2, selections: 4 });
-        assert_eq!(shape("{ a ...F ... { g } } fragment F on Query { b: c d }"), Shape { root_fields: 4, aliases: 1, selections: 6 });
-        assert_eq!(shape("{ ...F } fragment F on Query { a: b ...F }"), Shape { root_fields: 1, aliases: 1, selections: 3 });
+        assert_eq!(shape("{ a b: c { d: e f } }"), Shape { root_fields: 2, aliases: 2, selections: 4, levels: 2 });
+        assert_eq!(
+            shape("{ a ...F ... { g } } fragment F on Query { b: c d }"),
+            Shape { root_fields: 4, aliases: 1, selections: 6, levels: 2 }
+        );
+        assert_eq!(shape("{ ...F } fragment F on Query { a: b ...F }"), Shape { root_fields: 1, aliases: 1, selections: 3, levels: 2 });
     }
 
     #[test]
     fn fragments_that_explode_are_looked_at_only_so_far() {
         let mut text = "{ ...F0 }".to_owned();
-        for n in 0..64 {
+        for n in 0..MOST_LEVELS - 1 {
             let next = n + 1;
             text += &format!(" fragment F{n} on Query {{ ...F{next} ...F{next} }}");
         }
-        text += " fragment F64 on Query { a }";
+        text += &format!(" fragment F{} on Query {{ a }}", MOST_LEVELS - 1);
         assert_eq!(shape(&text).selections, MOST_SELECTIONS + 1);
+        let beside = parse(&format!("query A {{ a }} query B {text}")).expect("a document");
+        assert_eq!(Shape::of_all(&beside).selections, MOST_SELECTIONS + 1, "nor where another operation is run");
+    }
+
+    #[test]
+    fn fragments_that_go_deep_are_followed_only_so_far() {
+        let mut text = "{ ...F0 }".to_owned();
+        for n in 0..20_000 {
+            let next = n + 1;
+            text += &format!(" fragment F{n} on Query {{ ...F{next} }}");
+        }
+        text += " fragment F20000 on Query { a }";
+        assert_eq!(shape(&text).levels, MOST_LEVELS + 1);
+    }
+
+    #[test]
+    fn brackets_in_each_other_are_counted_and_those_in_texts_are_none() {
+        let lists = |deep: usize, inner: &str| format!("{{ a(b: {}{inner}{}) }}", "[".repeat(deep), "]".repeat(deep));
+        assert!(parse(&lists(MOST_LEVELS - 2, "1")).is_ok());
+        assert!(parse(&format!("{{ a {} }}", "b(c: [{d: 1}]) ".repeat(100))).is_ok(), "beside each other");
+        for inner in [r#""[[[""#, r#""\"[[[""#, r#""\\""#, r##""""[[" \""" [[""""##, "# [[[\n 1", r#""" "[""#] {
+            assert!(parse(&lists(MOST_LEVELS - 2, inner)).is_ok(), "{inner}");
+            assert!(parse(&lists(MOST_LEVELS - 1, inner)).is_err(), "{inner}");
+        }
+        // Whatever hides brackets from the count would overflow the parser's stack.
+        for inner in [r#""]]]""#, "# ]]]\n", r#""""]]]""""#, r#""""#, r#""\\" "]""#, "\"\n", r##""""\"""""""##] {
+            let error = parse(&format!("{{ a(b: {}", format!("[{inner}").repeat(10_000))).expect_err("too deep");
+            assert!(error.message.contains("brackets"), "{inner}: {}", error.message);
+        }
+        let never_ends = format!("{{ a(b: \"\"\"a\" {}", "[".repeat(10_000));
+        assert_eq!(parse(&never_ends).expect_err("no document").message, NO_DOCUMENT);
     }
 
     #[test]

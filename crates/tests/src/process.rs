@@ -185,13 +185,21 @@ impl Dev {
     /// # Errors
     /// Where it does not come up.
     pub async fn serve(nats: &Nats, data: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::serve_with(nats, data, arguments, &[]).await
+    }
+
+    /// The same in an environment of its own.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub async fn serve_with(nats: &Nats, data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = aio::Command::new(millrace()?);
         command.args(["serve", "--nats", &nats.url(), "--listen", &address, "--data"]).arg(data).args(arguments);
         if !arguments.contains(&"--jwks") {
             command.env("MILLRACE_JWT_SECRET", SECRET);
         }
-        let child = command.env("MILLRACE_LOG", "warn,async_nats=off").kill_on_drop(true).spawn()?;
+        let child = command.envs(environment.iter().copied()).env("MILLRACE_LOG", "warn,async_nats=off").kill_on_drop(true).spawn()?;
         let client = Client::new(&address, None);
         crate::eventually("serve answers", || async { Ok(client.execute("{ __typename }").await.ok()) }).await?;
         Ok(Self { child, address, nats: nats.url() })

@@ -12,6 +12,11 @@ use tests::{
     Client, Dev, Nats,
     tokens::{self, SECRET},
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{self, pki_types::PrivateKeyDer},
+};
 
 /// A key of an issuer that is not the gateway.
 struct Signer {
@@ -75,6 +80,59 @@ async fn keys_of_an_issuer_change_while_the_gateway_runs() {
         }
         serve.kill().await.expect("killed");
     }
+}
+
+/// Answers every request with `body` over HTTPS, with a certificate of its own making; says where, and the certificate.
+async fn https(body: String) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("TLS");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).expect("a certificate");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://localhost:{}/keys", listener.local_addr().expect("an address").port());
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            // A client that does not trust the certificate goes away here.
+            let Ok(mut connection) = acceptor.accept(connection).await else { continue };
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                assert!(connection.read_buf(&mut request).await.expect("a request") > 0, "its end");
+            }
+            connection.write_all(answer.as_bytes()).await.expect("sent");
+            connection.shutdown().await.expect("an end");
+        }
+    });
+    (url, made.cert.pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_over_https_need_a_certificate_that_is_trusted_and_serve_says_so() {
+    let (nats, data) = (Nats::start().expect("nats-server"), tempfile::tempdir().expect("a folder"));
+    let signer = Signer::new("first");
+    let (url, certificate) = https(signer.set()).await;
+    let trusted = data.path().join("certificate.pem");
+    std::fs::write(&trusted, certificate).expect("written");
+    let names = ["--jwt-issuer", "millrace", "--jwt-audience", "millrace"];
+
+    let folder = data.path().join("refused").display().to_string();
+    let nobody = format!("https://localhost:{}/keys", tests::free_port().expect("a port"));
+    for (location, says) in [(&url, "certificate"), (&nobody, "refused")] {
+        let output = Dev::output(&[&["serve", "--jwks", location, "--data", &folder], &names[..]].concat()).await.expect("it ends");
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(!output.status.success() && !said.contains("panicked"), "{said}");
+        for part in [location.as_str(), says, "gives no keys", "start again", "SSL_CERT_FILE"] {
+            assert!(said.contains(part), "{part} is not said: {said}");
+        }
+    }
+
+    let environment = [("SSL_CERT_FILE", trusted.to_str().expect("text"))];
+    let arguments = [&["--jwks", &url], &names[..]].concat();
+    let serve = Dev::serve_with(&nats, &data.path().join("taken"), &arguments, &environment).await.expect("up");
+    assert!(is_operator(&serve.address, &signer.operator()).await);
+    assert!(!is_operator(&serve.address, &Signer::new("first").operator()).await, "another key of that name");
 }
 
 #[tokio::test(flavor = "multi_thread")]

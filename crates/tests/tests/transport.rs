@@ -1,11 +1,11 @@
-//! GraphQL over HTTP against a real gateway: methods, media types, statuses, documents by name, event
-//! streams, and every limit at, below and above.
+//! GraphQL over HTTP against a real gateway: methods, media types, statuses, documents by name and
+//! event streams.
 
 #![expect(clippy::expect_used, reason = "a test may fail loudly")]
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::{Client, Dev, Nats, PATIENCE, load::holders, tokens};
+use tests::{Dev, Nats, PATIENCE, load::holders};
 
 struct Scene {
     _nats: Nats,
@@ -78,74 +78,6 @@ async fn what_is_wrong_is_said_without_how_it_is_made() {
         assert!(message.contains(says) && !message.contains('\n'), "{message}");
         assert!(answer.get("data").is_none(), "nothing was run: {answer}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_limit_holds_at_and_refuses_above() {
-    let scene = Scene::new(&[
-        "--max-body",
-        "3000",
-        "--max-depth",
-        "4",
-        "--max-complexity",
-        "50",
-        "--max-aliases",
-        "3",
-        "--max-root-fields",
-        "4",
-        "--max-directives",
-        "2",
-        "--max-batch",
-        "3",
-    ])
-    .await;
-    let limit = Some("LIMIT_EXCEEDED".to_owned());
-    let aliases = |count: usize| format!("{{ {} }}", (0..count).map(|n| format!("a{n}: __typename ")).collect::<String>());
-    let padded = |bytes: usize| {
-        let empty = json!({ "query": "{ __typename }", "extensions": { "x": "" } }).to_string().len();
-        json!({ "query": "{ __typename }", "extensions": { "x": "x".repeat(bytes - empty) } })
-    };
-    let page = |first: &str| format!("{{ viewer {{ accounts(first: {first}) {{ nodes {{ id iban }} }} }} }}");
-    for (is_within, query) in [
-        (true, aliases(3)),
-        (false, aliases(4)),
-        (true, "{ __typename ...F } fragment F on Query { x: __typename y: __typename z: __typename }".to_owned()),
-        (false, "{ __typename w: __typename ...F } fragment F on Query { x: __typename y: __typename z: __typename }".to_owned()),
-        (true, "{ __typename @skip(if: false) @include(if: true) }".to_owned()),
-        (false, "{ __typename @skip(if: false) @include(if: true) @include(if: true) }".to_owned()),
-        (true, "{ viewer { accounts(first: 1) { nodes { id } } } }".to_owned()),
-        (false, "{ viewer { accounts(first: 1) { nodes { balance { version } } } } }".to_owned()),
-        // One for the viewer, one for the page, and three for each of its rows.
-        (true, page("16")),
-        (false, page("17")),
-        (false, page("100000")),
-    ] {
-        let expected = if is_within { None } else { limit.clone() };
-        assert_eq!(scene.query_refusal(&query).await, expected, "{query}");
-    }
-    let five = (0..5).map(|_| "__typename ").collect::<String>();
-    assert_eq!(scene.query_refusal(&format!("{{ {five} }}")).await, limit, "root fields");
-    assert_eq!(scene.query_refusal(&page("-1")).await, None, "what a page has no rows of costs nothing, and overflows nothing");
-    assert_eq!(scene.refusal(padded(3000)).await, None);
-    let too_large = reqwest::Client::new().post(&scene.url).json(&padded(3001)).send().await.expect("an answer");
-    assert_eq!(too_large.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    let batch = |count: usize| Value::Array(vec![json!({ "query": "{ __typename }" }); count]);
-    assert_eq!(scene.ask(batch(3)).await.1.as_array().map(Vec::len), Some(3));
-    assert_eq!(scene.refusal(batch(4)).await, limit);
-    assert_eq!(scene.refusal(batch(0)).await.as_deref(), Some("BAD_REQUEST"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_asks_too_often_is_told_to_wait_and_others_are_not() {
-    let scene = Scene::new(&["--max-rate", "5", "--max-anonymous-rate", "50"]).await;
-    let operator = Client::new(&scene.serve.address, Some(&tokens::of_operator().expect("a token")));
-    let all = futures_util::future::join_all((0..40).map(|_| operator.post().json(&json!({ "query": "{ __typename }" })).send())).await;
-    let statuses: Vec<StatusCode> = all.into_iter().map(|answer| answer.expect("an answer").status()).collect();
-    assert!(statuses.iter().filter(|status| **status == StatusCode::OK).count() >= 5, "{statuses:?}");
-    assert!(statuses.contains(&StatusCode::TOO_MANY_REQUESTS), "{statuses:?}");
-    assert_eq!(scene.query_refusal("{ __typename }").await, None, "an anonymous caller");
-    let again = tests::eventually("a second later", || async { Ok(operator.execute("{ __typename }").await.ok()) }).await;
-    assert!(again.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

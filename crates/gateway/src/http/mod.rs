@@ -6,9 +6,11 @@ mod origin;
 mod post;
 mod protocol;
 mod sse;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -16,11 +18,11 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     response::Response,
     routing::get,
+    serve::ListenerExt as _,
 };
 use streams::Host;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tower_http::limit::RequestBodyLimitLayer;
 
 pub use origin::{OriginError, Origins};
 
@@ -57,21 +59,33 @@ impl Door {
 /// Where the listener fails.
 pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, playground: Playground, host: Host) -> std::io::Result<()> {
     let stop = host.stop.clone();
-    let budget = Budget::new(gateway.limits.body_bytes);
     let cors = origins.cors();
-    let body_limit = RequestBodyLimitLayer::new(gateway.limits.body_bytes);
+    let slow_reader = gateway.limits.slow_reader;
     let door = Door { gateway: Arc::new(gateway), origins: Arc::new(origins), stop: stop.clone() };
-    let graphql = get(post::get).post(post::post).layer(from_fn_with_state(budget, budget::admit));
-    let routes = Router::new()
-        .route("/graphql", graphql)
+    let routes = graphql(door)
         .merge(health::routes(host))
-        .layer(body_limit)
         .layer(cors)
         // Behind that layer: a page from elsewhere may use the API, but not read whom the playground is signed in as.
         .merge(playground::routes(playground))
-        .layer(from_fn(traces::follow))
-        .with_state(door);
+        .layer(from_fn(traces::follow));
+    let listener = listener.tap_io(move |connection| give_up_after(connection, slow_reader));
     axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// GraphQL, on one path.
+fn graphql(door: Door) -> Router {
+    let budget = Budget::new(&door.gateway.limits);
+    let methods = get(post::get).post(post::post).layer(from_fn_with_state(budget, budget::admit));
+    Router::new().route("/graphql", methods).with_state(door)
+}
+
+/// Has the kernel end a connection whose client takes nothing of what is sent for so long, whatever is sent:
+/// what it keeps for the client is bounded, and without an end so would be nothing that waits to send more.
+fn give_up_after(connection: &TcpStream, slow_reader: Duration) {
+    let milliseconds = u32::try_from(slow_reader.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(connection, milliseconds) {
+        tracing::debug!(%error, "A client that reads nothing will keep its connection");
+    }
 }
 
 /// Serves nothing but how the process stands.

@@ -2,12 +2,13 @@
 
 use async_graphql::parser::types::OperationType;
 use axum::{
-    body::Bytes,
-    extract::{FromRequestParts as _, Query, Request, State, WebSocketUpgrade, rejection::BytesRejection},
+    extract::{FromRequestParts as _, Query, Request, State, WebSocketUpgrade},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE, header::UPGRADE},
     response::Response,
 };
+use futures_util::StreamExt as _;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::{
     Door,
@@ -66,14 +67,18 @@ pub(super) async fn get(State(door): State<Door>, request: Request) -> Response 
 }
 
 /// Operations in JSON, one or an array.
-pub(super) async fn post(State(door): State<Door>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+pub(super) async fn post(State(door): State<Door>, headers: HeaderMap, request: Request) -> Response {
     if !is_json(&headers) {
         // No page's script can send this type to another origin without being asked for its own.
         let message = "Send a GraphQL request in JSON, with the content type application/json.";
         return answer::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, Failure::BadRequest(message.to_owned()));
     }
-    let Ok(body) = body else {
-        let most = door.gateway.limits.body_bytes;
+    let most = door.gateway.limits.body_bytes;
+    // What is under way is bounded, so nobody may be under way for ever.
+    let Ok(body) = timeout(door.gateway.limits.request_time, read(request, most)).await else {
+        return answer::with_status(StatusCode::REQUEST_TIMEOUT, Failure::TimedOut);
+    };
+    let Some(body) = body else {
         let message = format!("The request has more than {most} bytes, or did not arrive whole.");
         return answer::with_status(StatusCode::PAYLOAD_TOO_LARGE, Failure::LimitExceeded(message));
     };
@@ -85,6 +90,21 @@ pub(super) async fn post(State(door): State<Door>, headers: HeaderMap, body: Res
         Ok(_) => bad("The request has no query."),
         Err(_) => bad("The body is not one GraphQL request in JSON, like {\"query\": \"{ viewer { name } }\"}."),
     }
+}
+
+/// The request's body, where it has at most so many bytes. What is longer is read to its end and not kept: a
+/// client that is still sending would not see an answer.
+async fn read(request: Request, most: usize) -> Option<Vec<u8>> {
+    let mut chunks = request.into_body().into_data_stream();
+    let mut body = Some(Vec::new());
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.ok()?;
+        body = body.filter(|body| body.len() + chunk.len() <= most);
+        if let Some(body) = &mut body {
+            body.extend_from_slice(&chunk);
+        }
+    }
+    body
 }
 
 async fn answer_one(door: &Door, headers: &HeaderMap, params: Params, is_get: bool) -> Response {

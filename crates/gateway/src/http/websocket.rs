@@ -45,6 +45,8 @@ const UNANSWERED_PINGS: u32 = 2;
 /// How long a client has to answer a close frame: without reading on, it would see no close but an
 /// end of the connection.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
+/// How long a client has to read why it is closed that sent more than is read.
+const TOO_BIG_WAIT: Duration = Duration::from_secs(1);
 
 /// Opens a websocket, where the page's origin may and there is room.
 pub(super) async fn open(door: Door, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
@@ -241,6 +243,11 @@ impl Session {
         let last = async {
             if self.socket.send(Message::Close(Some(close.frame()))).await.is_ok() {
                 while let Some(Ok(_)) = self.socket.recv().await {}
+            }
+            if *close == Close::TooBig {
+                // The rest of that message is never read, and a connection that ends with something unread takes
+                // back what was sent last.
+                tokio::time::sleep(TOO_BIG_WAIT).await;
             }
         };
         // A client that does not answer is left.
