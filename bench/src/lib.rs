@@ -1,0 +1,8 @@
+//! Figures of Millrace, beside what people would use instead, taken side by side on one machine in one
+//! run. This crate must never reach into what it measures: it drives processes from outside.
+
+#![allow(clippy::float_arithmetic, reason = "statistics, not money")]
+#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+
+pub mod cpu;
+pub mod stats;
