@@ -4,5 +4,14 @@
 #![allow(clippy::float_arithmetic, reason = "statistics, not money")]
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
+pub mod compare;
 pub mod cpu;
+pub mod machine;
+pub mod plot;
+pub mod readme;
+pub mod recorder;
+pub mod result;
+#[cfg(test)]
+mod samples;
 pub mod stats;
+pub mod table;
