@@ -6,8 +6,13 @@
 
 pub mod compare;
 pub mod cpu;
+pub mod http_load;
 pub mod machine;
+pub mod monolith_process;
+pub mod party;
 pub mod plot;
+pub mod postgres;
+pub mod push_load;
 pub mod readme;
 pub mod recorder;
 pub mod result;
