@@ -68,6 +68,11 @@ impl CpuWatch {
         Ok(Self { before: before.collect::<anyhow::Result<_>>()? })
     }
 
+    /// Counts a group as well that was started meanwhile, from its start on.
+    pub fn add_started(&mut self, group: Group) {
+        self.before.push((group, 0));
+    }
+
     /// What each group has used since.
     ///
     /// # Errors

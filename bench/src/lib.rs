@@ -4,12 +4,20 @@
 #![allow(clippy::float_arithmetic, reason = "statistics, not money")]
 #![allow(clippy::print_stdout, reason = "the figures are what it is for")]
 
+pub mod accounts;
+pub mod bank;
+pub mod bench;
 pub mod compare;
 pub mod cpu;
 pub mod http_load;
 pub mod machine;
+pub mod measure;
+pub mod mix;
 pub mod monolith_process;
+pub mod orders;
+pub mod pages;
 pub mod party;
+pub mod plan;
 pub mod plot;
 pub mod postgres;
 pub mod push_load;
@@ -18,5 +26,7 @@ pub mod recorder;
 pub mod result;
 #[cfg(test)]
 mod samples;
+pub mod servers;
 pub mod stats;
 pub mod table;
+pub mod watch;
