@@ -21,6 +21,12 @@ use crate::{
 
 /// The declaration that everybody starts with, of which only shards and replicas are changed here.
 const STREAMS: &str = include_str!("../../streams.yaml");
+/// Shards that a bank has unless somebody says otherwise, as in `streams.yaml`.
+pub const DEFAULT_SHARDS: u16 = 2;
+/// What an account and what a payment may take on disk at most, all logs, read models and snapshots
+/// together: twice of what was seen. What needs more than there is must not begin.
+const ACCOUNT_BYTES: u64 = 12_000;
+const PAYMENT_BYTES: u64 = 6_000;
 /// Longest that anything is waited for: ten million accounts are made within it, at a tenth of what was seen.
 pub const LONG: Duration = Duration::from_secs(4 * 3_600);
 
@@ -33,6 +39,19 @@ pub struct Setting {
     pub replicas: usize,
     /// Accounts, each of a customer of its own.
     pub accounts: u64,
+}
+
+/// Makes sure that there is room for so many accounts and payments where banks have their data.
+///
+/// # Errors
+/// A sentence that says how much is missing.
+pub fn ensure_room(accounts: u64, payments: u64) -> anyhow::Result<()> {
+    const GIB: u64 = 1 << 30;
+    let disk = rustix::fs::statvfs(&std::env::temp_dir())?;
+    let (free, needed) = (disk.f_bavail * disk.f_frsize, accounts * ACCOUNT_BYTES + payments * PAYMENT_BYTES);
+    let asked = format!("{accounts} accounts and {payments} payments may take {} GiB of disk", needed / GIB);
+    ensure!(free > needed, "{asked}, and there are {} (TMPDIR says where banks have their data)", free / GIB);
+    Ok(())
 }
 
 /// A bank of which only nats-server runs.
@@ -314,6 +333,7 @@ mod tests {
         let text = declaration(7, 3).expect("changed");
         let topology = Topology::parse(&text, "changed").expect("valid");
         assert_eq!(topology.shards, 7);
+        assert_eq!(Topology::parse(STREAMS, "built in").expect("valid").shards, DEFAULT_SHARDS);
         assert!(text.contains("num_replicas: 3"));
         let built_in = Topology::parse(STREAMS, "built in").expect("valid");
         topology.check_logs(&built_in, "changed").expect("the same logs");

@@ -121,6 +121,11 @@ impl Bench {
         }
     }
 
+    /// Keeps a value that is measured once only.
+    pub fn keep_once(&mut self, subject: Subject, value: f64, used: &Used) {
+        self.keep(Round { number: 1 }, subject, value, used);
+    }
+
     /// Ends the progress.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

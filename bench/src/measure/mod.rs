@@ -1,13 +1,16 @@
-//! The measurements, one module each, by their numbers. None may know another.
+//! The measurements, one module each, by their numbers. None may know another, but those that take 1 again under other circumstances.
 
+pub mod growth;
 pub mod payments;
 pub mod rebuild;
+pub mod replicas;
 pub mod restart;
+pub mod shards;
 
 use crate::bench::Bench;
 
 /// Measurements that are wired.
-pub const NUMBERS: [u8; 3] = [1, 6, 7];
+pub const NUMBERS: [u8; 6] = [1, 6, 7, 8, 9, 10];
 
 /// Takes a measurement.
 ///
@@ -18,6 +21,9 @@ pub async fn take(number: u8, bench: &mut Bench) -> anyhow::Result<()> {
         1 => payments::take(bench).await,
         6 => rebuild::take(bench).await,
         7 => restart::take(bench).await,
+        8 => growth::take(bench).await,
+        9 => shards::take(bench).await,
+        10 => replicas::take(bench).await,
         _ => anyhow::bail!("measurement {number} is not there yet"),
     }
 }

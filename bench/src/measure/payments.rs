@@ -43,11 +43,11 @@ pub fn throughput(number: u8, id: &str, what: &str) -> Subject {
     subject(number, id, what, "payments/s", Better::Higher)
 }
 
-/// One run of as many payments as the plan says.
+/// One run of as many payments as the plan says; how many a second.
 ///
 /// # Errors
 /// Where one is not booked.
-pub async fn run(bench: &mut Bench, round: Round, bank: &mut Bank, mix: Mix, subject: Subject) -> anyhow::Result<()> {
+pub async fn run(bench: &mut Bench, round: Round, bank: &mut Bank, mix: Mix, subject: Subject) -> anyhow::Result<f64> {
     let payments = bench.plan.payments;
     bench.running(round, &format!("{}. {}", subject.number, subject.what));
     let watch = Watch::start(bank.all_groups()?)?;
@@ -56,6 +56,7 @@ pub async fn run(bench: &mut Bench, round: Round, bank: &mut Bank, mix: Mix, sub
     let sizes = [("accounts", bank.setting.accounts), ("shards", u64::from(bank.setting.shards)), ("payments a run", payments)];
     let parameters = sizes.map(|(name, size)| (name.to_owned(), size)).into();
     let subject = Subject { parameters, durability: bank.durability.clone(), operations: Some(payments), ..subject };
-    bench.keep(round, subject, per_second(payments, took), &used);
-    Ok(())
+    let rate = per_second(payments, took);
+    bench.keep(round, subject, rate, &used);
+    Ok(rate)
 }

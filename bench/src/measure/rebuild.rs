@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    bank::{Bank, LONG, Setting},
+    bank::{Bank, DEFAULT_SHARDS, LONG, Setting, ensure_room},
     bench::{Bench, Watch, per_second, subject},
     mix::Mix,
     result::{Better, Subject},
@@ -11,8 +11,6 @@ use crate::{
 };
 
 const NUMBER: u8 = 6;
-/// What a bank has unless somebody says otherwise.
-const SHARDS: u16 = 2;
 const GOAL: f64 = 500_000.0;
 
 /// Measures it.
@@ -21,8 +19,9 @@ const GOAL: f64 = 500_000.0;
 /// Where a model is never complete.
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let (accounts, payments) = (bench.plan.accounts, bench.plan.rebuild_payments);
+    ensure_room(accounts, payments)?;
     bench.doing(&format!("6. Making {payments} payments"));
-    let mut bank = Bank::open(Setting { shards: SHARDS, replicas: 1, accounts }).await?;
+    let mut bank = Bank::open(Setting { shards: DEFAULT_SHARDS, replicas: 1, accounts }).await?;
     bank.pay_many(Mix::Uniform, payments).await?;
     let events = bank.events()?;
     let subject = Subject {
@@ -30,7 +29,7 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
         durability: bank.durability.clone(),
         parameters: [("accounts", accounts), ("payments", payments)].map(|(name, size)| (name.to_owned(), size)).into(),
         operations: Some(events),
-        ..subject(NUMBER, "all", &format!("{events} events on {SHARDS} shards"), "events/s", Better::Higher)
+        ..subject(NUMBER, "all", &format!("{events} events on {DEFAULT_SHARDS} shards"), "events/s", Better::Higher)
     };
     for round in bench.rounds() {
         bench.running(round, "6. Rebuild of all read models");

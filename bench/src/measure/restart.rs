@@ -2,7 +2,7 @@
 //! a kill. This module must never know what a process does meanwhile.
 
 use crate::{
-    bank::{Bank, LONG, Setting},
+    bank::{Bank, DEFAULT_SHARDS, LONG, Setting, ensure_room},
     bench::{Bench, Watch, subject},
     mix::Mix,
     result::{Better, Subject},
@@ -10,8 +10,6 @@ use crate::{
 };
 
 const NUMBER: u8 = 7;
-/// What a bank has unless somebody says otherwise.
-const SHARDS: u16 = 2;
 const GOAL_S: f64 = 2.0;
 const WAYS: [(bool, &str, &str); 2] = [(false, "stop", "after an orderly stop"), (true, "kill", "after kill -9 while it was idle")];
 
@@ -21,8 +19,9 @@ const WAYS: [(bool, &str, &str); 2] = [(false, "stop", "after an orderly stop"),
 /// Where nothing is booked again.
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let (accounts, payments) = (bench.plan.accounts, bench.plan.restart_payments);
+    ensure_room(accounts, payments)?;
     bench.doing(&format!("7. Making {payments} payments"));
-    let mut bank = Bank::open(Setting { shards: SHARDS, replicas: 1, accounts }).await?;
+    let mut bank = Bank::open(Setting { shards: DEFAULT_SHARDS, replicas: 1, accounts }).await?;
     bank.pay_many(Mix::Uniform, payments).await?;
     for round in bench.rounds() {
         for (kill, id, what) in WAYS {

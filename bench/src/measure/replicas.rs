@@ -1,0 +1,43 @@
+//! 10: what three replicas of every log cost, beside one, in the same run. This module must never know
+//! how replicas agree.
+
+use crate::{
+    bank::{Bank, DEFAULT_SHARDS, Setting},
+    bench::Bench,
+    mix::Mix,
+};
+
+use super::payments::{run, throughput};
+
+const NUMBER: u8 = 10;
+/// One, to compare with, and the fewest that survive the loss of a node.
+const REPLICAS: [usize; 2] = [1, 3];
+const SHARDS: [u16; 2] = [1, DEFAULT_SHARDS];
+
+/// Measures it.
+///
+/// # Errors
+/// Where a payment is not booked.
+pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
+    let accounts = bench.plan.accounts;
+    let mut banks = Vec::new();
+    for shards in SHARDS {
+        for replicas in REPLICAS {
+            bench.doing(&format!("10. Making {accounts} accounts on {shards} shards with {replicas} replicas"));
+            banks.push(Bank::open(Setting { shards, replicas, accounts }).await?);
+        }
+    }
+    for round in bench.rounds() {
+        for bank in &mut banks {
+            let Setting { shards, replicas, .. } = bank.setting;
+            let what = format!("{replicas} {}, {shards} {}", plural(replicas, "replica"), plural(shards.into(), "shard"));
+            let subject = throughput(NUMBER, &format!("uniform/{replicas}-replicas/{shards}-shards"), &what);
+            run(bench, round, bank, Mix::Uniform, subject).await?;
+        }
+    }
+    Ok(())
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { word.to_owned() } else { format!("{word}s") }
+}
