@@ -70,6 +70,12 @@ impl Postgres {
         self.cluster.pid()
     }
 
+    /// How many accounts of customers are open.
+    #[must_use]
+    pub fn accounts(&self) -> u64 {
+        self.accounts
+    }
+
     /// How clients connect.
     #[must_use]
     pub fn url(&self) -> String {
