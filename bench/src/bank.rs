@@ -3,11 +3,11 @@
 
 use std::{fs, ops::Deref, path::PathBuf, time::Duration};
 
+use ::tests::{Client, Dev, load::operator};
 use anyhow::{Context as _, anyhow, ensure};
 use domain::PaymentOrder;
 use streams::{Broker, Cursor, LogName};
 use tempfile::TempDir;
-use tests::{Client, Dev, load::operator};
 use tokio::time::Instant;
 
 use crate::{
@@ -47,7 +47,7 @@ pub struct Setting {
 /// A sentence that says how much is missing.
 pub fn ensure_room(accounts: u64, payments: u64) -> anyhow::Result<()> {
     const GIB: u64 = 1 << 30;
-    let disk = rustix::fs::statvfs(&std::env::temp_dir())?;
+    let disk = rustix::fs::statvfs(std::env::temp_dir())?;
     let (free, needed) = (disk.f_bavail * disk.f_frsize, accounts * ACCOUNT_BYTES + payments * PAYMENT_BYTES);
     let asked = format!("{accounts} accounts and {payments} payments may take {} GiB of disk", needed / GIB);
     ensure!(free > needed, "{asked}, and there are {} (TMPDIR says where banks have their data)", free / GIB);
@@ -267,13 +267,21 @@ impl Bank {
     /// # Errors
     /// Where no token can be had.
     pub fn client(&self, ordinal: u64) -> anyhow::Result<Client> {
-        Ok(Client::new(&self.serve.address, Some(&tests::tokens::of_customer(&self.accounts.customer(ordinal).to_string())?)))
+        Ok(Client::new(&self.serve.address, Some(&::tests::tokens::of_customer(&self.accounts.customer(ordinal).to_string())?)))
     }
 
     /// Where its gateway listens.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.serve.address
+    }
+
+    /// How many payments `serve` has booked since it was started.
+    ///
+    /// # Errors
+    /// Where it does not say.
+    pub async fn booked(&self) -> anyhow::Result<u64> {
+        Ok(Ended::now(&self.serve).await?.booked)
     }
 
     /// All that runs, for counting what it uses.

@@ -10,7 +10,8 @@ use crate::{
     machine::load_now,
     plan::Plan,
     recorder::{Reading, Recorder},
-    result::{Better, Subject, System},
+    result::{Better, Failure, Subject, System},
+    server::Server,
 };
 
 /// How often the spinner turns.
@@ -23,6 +24,8 @@ pub struct Bench {
     pub plan: Plan,
     /// What was read.
     pub recorder: Recorder,
+    /// What could not be.
+    pub failures: Vec<Failure>,
     bar: ProgressBar,
 }
 
@@ -52,6 +55,20 @@ pub struct Watch {
 pub struct Used {
     cpu: CpuSeconds,
     load_before: f64,
+}
+
+impl Used {
+    /// What was counted by somebody else.
+    #[must_use]
+    pub fn counted(load_before: f64, cpu: CpuSeconds) -> Self {
+        Self { cpu, load_before }
+    }
+
+    /// The same without processor time, for a second value of one run.
+    #[must_use]
+    pub fn without_cpu(&self) -> Self {
+        Self { cpu: CpuSeconds::new(), load_before: self.load_before }
+    }
 }
 
 impl Watch {
@@ -87,12 +104,13 @@ impl Bench {
     pub fn new(plan: Plan) -> anyhow::Result<Self> {
         let bar = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {elapsed_precise} {wide_msg}")?);
         bar.enable_steady_tick(TURN);
-        Ok(Self { plan, recorder: Recorder::default(), bar })
+        Ok(Self { plan, recorder: Recorder::default(), failures: Vec::new(), bar })
     }
 
     /// The warm-up, and then the runs.
     pub fn rounds(&self) -> impl Iterator<Item = Round> + use<> {
-        (0..=self.plan.runs).map(|number| Round { number })
+        // A quick look has no time for it.
+        (usize::from(self.plan.quick)..=self.plan.runs).map(|number| Round { number })
     }
 
     /// Says what is done now; a line each where nobody looks at a terminal.
@@ -113,8 +131,10 @@ impl Bench {
         }
     }
 
-    /// Keeps a value, unless it is a warm-up's.
+    /// Keeps a value, unless it is a warm-up's. Goals are ours only.
     pub fn keep(&mut self, round: Round, subject: Subject, value: f64, used: &Used) {
+        let goal = subject.goal.filter(|_| subject.system == System::Millrace);
+        let subject = Subject { goal, ..subject };
         self.doing(&format!("  {}, {}: {} {}", subject.what, subject.system.name(), crate::table::number(value), subject.unit));
         if !round.is_warm_up() {
             self.recorder.record(Reading { subject, value, cpu: used.cpu.clone(), load_before: used.load_before });
@@ -124,6 +144,20 @@ impl Bench {
     /// Keeps a value that is measured once only.
     pub fn keep_once(&mut self, subject: Subject, value: f64, used: &Used) {
         self.keep(Round { number: 1 }, subject, value, used);
+    }
+
+    /// Notes what could not be measured, once.
+    pub fn missing(&mut self, number: u8, why: &str) {
+        self.doing(&format!("{number}: {why}"));
+        let failure = Failure { number, why: why.to_owned() };
+        if !self.failures.contains(&failure) {
+            self.failures.push(failure);
+        }
+    }
+
+    /// What there is to compare with; where it is not there, that is noted.
+    pub fn rival(&mut self, number: u8, started: anyhow::Result<Server>) -> Option<Server> {
+        started.map_err(|error| self.missing(number, &format!("the comparison is missing: {error:#}"))).ok()
     }
 
     /// Ends the progress.

@@ -154,11 +154,8 @@ mod tests {
     fn series_of_other_sizes_are_not_compared_and_only_ours_count() {
         let mut other_size = series("b", System::Millrace, 10.0);
         other_size.subject.parameters.insert("accounts".to_owned(), 7);
-        let then = report(vec![
-            series("a", System::Millrace, 100.0),
-            series("a", System::Postgres, 100.0),
-            series("b", System::Millrace, 100.0),
-        ]);
+        let then =
+            report(vec![series("a", System::Millrace, 100.0), series("a", System::Postgres, 100.0), series("b", System::Millrace, 100.0)]);
         let now = report(vec![series("a", System::Millrace, 10.0), series("a", System::Postgres, 10.0), other_size]);
         let comparison = Comparison::of(&now, &then);
         assert_eq!(comparison.worse().map(|worse| worse.now.subject.id.as_str()).collect::<Vec<_>>(), ["a"]);

@@ -14,7 +14,7 @@ use bench::{
     machine::{self, Machine},
     measure, pages,
     plan::Plan,
-    result::{Failure, Report, SCHEMA},
+    result::{Report, SCHEMA},
 };
 use clap::Parser;
 
@@ -100,10 +100,9 @@ async fn take(args: &Args) -> anyhow::Result<(Report, PathBuf)> {
     let mut bench = Bench::new(plan)?;
     for number in numbers {
         if let Err(error) = measure::take(number, &mut bench).await {
-            bench.doing(&format!("{number} failed: {error:#}"));
-            report.failures.push(Failure { number, why: format!("{error:#}") });
+            bench.missing(number, &format!("{error:#}"));
         }
-        report.series = bench.recorder.series();
+        (report.series, report.failures) = (bench.recorder.series(), bench.failures.clone());
         report.write(&file)?;
     }
     bench.finish();

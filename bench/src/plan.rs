@@ -1,6 +1,8 @@
 //! How much of everything is measured: enough for a figure that holds, or little for a look within three
 //! minutes. This module must never measure.
 
+use std::time::Duration;
+
 /// Sizes of a whole run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -12,6 +14,12 @@ pub struct Plan {
     pub accounts: u64,
     /// Payments of a run of throughput: some seconds' worth.
     pub payments: u64,
+    /// How long HTTP, websocket and PostgreSQL are under load before it is measured, and while it is; whole seconds.
+    pub load_warm_up: Duration,
+    /// See above.
+    pub load: Duration,
+    /// Websockets, each on an account of its own.
+    pub subscribers: Vec<u64>,
     /// Payments in the logs that are rebuilt from.
     pub rebuild_payments: u64,
     /// Payments in the logs when a process starts again.
@@ -39,6 +47,9 @@ impl Plan {
             runs: RUNS,
             accounts: 10_000,
             payments: 400_000,
+            load_warm_up: Duration::from_secs(3),
+            load: Duration::from_secs(15),
+            subscribers: vec![1_000, 10_000],
             rebuild_payments: 1_000_000,
             restart_payments: 10_000_000,
             many_accounts: vec![1_000_000, 10_000_000],
@@ -55,12 +66,15 @@ impl Plan {
             quick: true,
             runs: QUICK_RUNS,
             accounts: 1_000,
-            payments: 30_000,
-            rebuild_payments: 60_000,
-            restart_payments: 60_000,
-            many_accounts: vec![20_000],
-            many_payments: 100_000,
-            shards: vec![1, 2, 4],
+            payments: 20_000,
+            load_warm_up: Duration::from_secs(1),
+            load: Duration::from_secs(1),
+            subscribers: vec![200],
+            rebuild_payments: 50_000,
+            restart_payments: 50_000,
+            many_accounts: vec![10_000],
+            many_payments: 60_000,
+            shards: vec![1, 2],
             cross_percent: vec![0, 94],
         }
     }

@@ -54,7 +54,14 @@ pub fn draw(file: &Path, measurement: u8, series: &[&Series]) -> anyhow::Result<
             let (bar_top, middle) = (top + 3, top + 11);
             let bar = Rectangle::new([(LEFT_PX, bar_top), (median, bar_top + 16)], color(series.subject.system).filled());
             area.draw(&bar).map_err(|why| anyhow!("{why}"))?;
-            let whisker = [(least, middle - 4), (least, middle + 4), (least, middle), (highest, middle), (highest, middle - 4), (highest, middle + 4)];
+            let whisker = [
+                (least, middle - 4),
+                (least, middle + 4),
+                (least, middle),
+                (highest, middle),
+                (highest, middle - 4),
+                (highest, middle + 4),
+            ];
             area.draw(&PathElement::new(whisker.to_vec(), INK)).map_err(|why| anyhow!("{why}"))?;
             say(format!("{}, {}", series.subject.what, series.subject.system.name()), 12, bar_top + 2, 13)?;
             say(number(spread.median), highest + 8, bar_top + 2, 13)?;

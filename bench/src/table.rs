@@ -25,8 +25,20 @@ pub const MEASUREMENTS: [(u8, &str, &str); 10] = [
         "64 connections that are kept alive, each with one request at a time; a payment counts once it is accepted durably, which is \
          before it is booked. The client runs on the same cores: what it takes is in its CPU seconds.",
     ),
-    (4, "Queries while payments flow", "A balance and twenty entries over HTTP, while 10,000 payments a second are appended and folded."),
-    (5, "Fan-out", "Websockets, each subscribed to an account of its own; from the instant at which a payment was due until the push."),
+    (
+        4,
+        "Queries while payments flow",
+        "A balance and twenty entries over HTTP, by 64 connections that each wait for their answer, while 10,000 payments a second are asked for \
+         in requests of a hundred. How many of these were booked is in the table: a server that books fewer has more time for queries. The \
+         ceiling is taken while as many flow.",
+    ),
+    (
+        5,
+        "Fan-out",
+        "Websockets, each subscribed to an account of its own, and 5,000 payments a second to them in requests of ten; from the instant at which a \
+         payment was due until the push. Memory is what the resident set of the process that holds the websockets grew by when they were \
+         opened, in a process that was just started, so that whatever it allocates for the first time counts as theirs.",
+    ),
     (
         6,
         "Rebuild of all read models",
@@ -88,9 +100,10 @@ pub fn markdown(report: &Report, plots: &dyn Fn(u8) -> Option<String>) -> String
 fn header(report: &Report) -> String {
     let machine = &report.machine;
     let versions = report.versions.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join("; ");
-    let quick = if report.quick { " **A quick run: few runs of small sizes, which say little.**" } else { "" };
+    let how =
+        if report.quick { ". **A quick look: few runs of small sizes without a warm-up, which say little.**" } else { " after a warm-up." };
     format!(
-        "Taken {}, {} runs of each after a warm-up.{quick}\n\n- Machine: {}, {} cores, {} MiB, Linux {}\n- Disk: {}\n\
+        "Taken {}, {} runs of each{how}\n\n- Machine: {}, {} cores, {} MiB, Linux {}\n- Disk: {}\n\
          - Load average before: {}\n- Versions: {versions}",
         report.taken_at, report.runs, machine.cpu, machine.cores, machine.memory_mib, machine.kernel, machine.disk, machine.load
     )
@@ -129,7 +142,8 @@ fn cpu(series: &Series) -> String {
     let each = |(process, seconds): (&String, &Vec<f64>)| {
         let median = crate::stats::Spread::of(seconds)?.median;
         #[expect(clippy::cast_precision_loss, reason = "operations of a run are far below 2^53")]
-        let per_operation = series.subject.operations.filter(|operations| *operations > 0).map(|operations| median * 1e6 / operations as f64);
+        let per_operation =
+            series.subject.operations.filter(|operations| *operations > 0).map(|operations| median * 1e6 / operations as f64);
         let micros = per_operation.map_or_else(String::new, |micros| format!(" ({micros:.1} µs each)"));
         Some(format!("{process} {median:.2}{micros}"))
     };
@@ -158,7 +172,8 @@ mod tests {
 
     #[test]
     fn numbers_are_read_at_a_glance() {
-        let cases = [(0.123, "0.12"), (12.34, "12.3"), (123.4, "123"), (1_234.0, "1,234"), (1_234_567.8, "1,234,568"), (-1_500.0, "-1,500")];
+        let cases =
+            [(0.123, "0.12"), (12.34, "12.3"), (123.4, "123"), (1_234.0, "1,234"), (1_234_567.8, "1,234,568"), (-1_500.0, "-1,500")];
         for (value, expected) in cases {
             assert_eq!(number(value), expected);
         }
@@ -180,7 +195,7 @@ mod tests {
         report.failures.push(Failure { number: 7, why: "the disk is full".to_owned() });
         let text = markdown(&report, &|number| Some(format!("{number}.svg")));
         assert!(text.contains("### 1.") && text.contains("(1.svg)") && !text.contains("### 2.") && !text.contains("2.svg"), "{text}");
-        assert!(text.contains("A quick run") && text.contains("7. Restart to first booking: the disk is full"), "{text}");
+        assert!(text.contains("A quick look") && text.contains("7. Restart to first booking: the disk is full"), "{text}");
         assert!(text.contains("/dev/a on ext4") && text.contains("rustc 1.95"), "{text}");
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use ::tests::{Client, Dev};
 use anyhow::{Context as _, ensure};
-use tests::{Client, Dev};
 
 /// Between two looks: one takes the bank a fraction of a millisecond, and runs take seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -6,13 +6,20 @@ use crate::{
     bank::{Bank, DEFAULT_SHARDS, Setting, ensure_room},
     bench::{Bench, Watch, subject},
     mix::Mix,
+    postgres::Skew,
     result::{Better, Subject},
+    server::Server,
 };
 
-use super::payments::{run, throughput};
+use super::{
+    latency::{self, RATES},
+    payments::{postgres, run, run_postgres, throughput},
+};
 
 const NUMBER: u8 = 8;
 /// What a large bank is to reach of what a small one does in the same run, in percent.
+/// PostgreSQL is compared with up to so many accounts.
+const MOST_OF_POSTGRES: u64 = 1_000_000;
 const GOAL_PERCENT: f64 = 80.0;
 
 /// Measures it. What is too large for this machine is left out, and said at the end.
@@ -51,6 +58,9 @@ async fn open(bench: &Bench, accounts: u64) -> anyhow::Result<Bank> {
 
 /// A run of each in turn, and what the large one reaches of the small one.
 async fn compare(bench: &mut Bench, mut small: Bank, mut large: Bank, id: &str, what: &str) -> anyhow::Result<()> {
+    let accounts = large.setting.accounts;
+    let database =
+        if (accounts > small.setting.accounts) && accounts <= MOST_OF_POSTGRES { postgres(bench, NUMBER, accounts).await } else { None };
     for round in bench.rounds() {
         let watch = Watch::start(Vec::new())?;
         let beside = throughput(NUMBER, &format!("{id}/beside"), &format!("a small bank, beside {what}"));
@@ -59,6 +69,18 @@ async fn compare(bench: &mut Bench, mut small: Bank, mut large: Bank, id: &str, 
         let part = subject(NUMBER, &format!("{id}/part"), &format!("{what}, of the small bank's payments/s"), "%", Better::Higher);
         let part = Subject { goal: Some(GOAL_PERCENT), durability: large.durability.clone(), ..part };
         bench.keep(round, part, 100.0 * of_large / of_small, &watch.stop()?);
+        if let Some(database) = &database {
+            run_postgres(bench, round, database, Skew::Uniform, throughput(NUMBER, id, what)).await?;
+        }
+    }
+    drop(database);
+    let (small, large) = (Server::Millrace(Box::new(small)), Server::Millrace(Box::new(large)));
+    for round in bench.rounds() {
+        for per_second in RATES {
+            let beside = (format!("{id}/beside"), format!("a small bank, beside {what}"));
+            latency::run(bench, round, &small, NUMBER, per_second, (&beside.0, &beside.1)).await?;
+            latency::run(bench, round, &large, NUMBER, per_second, (id, what)).await?;
+        }
     }
     Ok(())
 }

@@ -5,9 +5,13 @@ use crate::{
     bank::{Bank, DEFAULT_SHARDS, Setting},
     bench::Bench,
     mix::Mix,
+    server::Server,
 };
 
-use super::payments::{run, throughput};
+use super::{
+    latency::{self, RATES},
+    payments::{run, throughput},
+};
 
 const NUMBER: u8 = 10;
 /// One, to compare with, and the fewest that survive the loss of a node.
@@ -29,13 +33,25 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     }
     for round in bench.rounds() {
         for bank in &mut banks {
-            let Setting { shards, replicas, .. } = bank.setting;
-            let what = format!("{replicas} {}, {shards} {}", plural(replicas, "replica"), plural(shards.into(), "shard"));
-            let subject = throughput(NUMBER, &format!("uniform/{replicas}-replicas/{shards}-shards"), &what);
-            run(bench, round, bank, Mix::Uniform, subject).await?;
+            let (id, what) = words(bank.setting);
+            run(bench, round, bank, Mix::Uniform, throughput(NUMBER, &format!("uniform/{id}"), &what)).await?;
+        }
+    }
+    let servers: Vec<_> = banks.into_iter().map(|bank| (words(bank.setting), Server::Millrace(Box::new(bank)))).collect();
+    for round in bench.rounds() {
+        for per_second in RATES {
+            for ((id, what), server) in &servers {
+                latency::run(bench, round, server, NUMBER, per_second, (id, what)).await?;
+            }
         }
     }
     Ok(())
+}
+
+/// What stands in an id, and in words.
+fn words(Setting { shards, replicas, .. }: Setting) -> (String, String) {
+    let what = format!("{replicas} {}, {shards} {}", plural(replicas, "replica"), plural(shards.into(), "shard"));
+    (format!("{replicas}-replicas/{shards}-shards"), what)
 }
 
 fn plural(count: usize, word: &str) -> String {
