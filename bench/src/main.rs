@@ -70,6 +70,7 @@ async fn run(args: Args) -> anyhow::Result<bool> {
         ensure!(then.quick == report.quick, "a quick result can be compared with a quick one only");
         let comparison = Comparison::of(&report, then);
         println!("Against {} of {}:", then.versions.get("millrace").map_or("unknown", String::as_str), then.taken_at);
+        println!("Load average before: {} then, {} now", then.machine.load, report.machine.load);
         comparison.lines().iter().for_each(|line| println!("{line}"));
         is_well &= comparison.worse().next().is_none();
     }

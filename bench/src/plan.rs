@@ -30,6 +30,10 @@ pub struct Plan {
     pub many_payments: u64,
     /// Shards whose curve is drawn.
     pub shards: Vec<u16>,
+    /// Shards of the banks that replicas are compared on.
+    pub replica_shards: Vec<u16>,
+    /// Payments a second at which latencies are taken again on large banks and replicas.
+    pub again_per_second: Vec<u64>,
     /// Percentages of payments between shards.
     pub cross_percent: Vec<u8>,
 }
@@ -55,6 +59,8 @@ impl Plan {
             many_accounts: vec![1_000_000, 10_000_000],
             many_payments: 20_000_000,
             shards: vec![1, 2, 4, 8, 16],
+            replica_shards: vec![1, 2],
+            again_per_second: vec![100, 1_000],
             cross_percent: vec![0, 25, 50, 75, 94],
         }
     }
@@ -75,6 +81,8 @@ impl Plan {
             many_accounts: vec![10_000],
             many_payments: 60_000,
             shards: vec![1, 2],
+            replica_shards: vec![2],
+            again_per_second: vec![100],
             cross_percent: vec![0, 94],
         }
     }

@@ -12,15 +12,15 @@ use crate::{
 };
 
 use super::{
-    latency::{self, RATES},
+    latency,
     payments::{postgres, run, run_postgres, throughput},
 };
 
 const NUMBER: u8 = 8;
 /// What a large bank is to reach of what a small one does in the same run, in percent.
+const GOAL_PERCENT: f64 = 80.0;
 /// PostgreSQL is compared with up to so many accounts.
 const MOST_OF_POSTGRES: u64 = 1_000_000;
-const GOAL_PERCENT: f64 = 80.0;
 
 /// Measures it. What is too large for this machine is left out, and said at the end.
 ///
@@ -76,7 +76,7 @@ async fn compare(bench: &mut Bench, mut small: Bank, mut large: Bank, id: &str, 
     drop(database);
     let (small, large) = (Server::Millrace(Box::new(small)), Server::Millrace(Box::new(large)));
     for round in bench.rounds() {
-        for per_second in RATES {
+        for per_second in bench.plan.again_per_second.clone() {
             let beside = (format!("{id}/beside"), format!("a small bank, beside {what}"));
             latency::run(bench, round, &small, NUMBER, per_second, (&beside.0, &beside.1)).await?;
             latency::run(bench, round, &large, NUMBER, per_second, (id, what)).await?;

@@ -12,7 +12,7 @@ use crate::{
 
 const NUMBER: u8 = 2;
 /// Payments a second.
-pub const RATES: [u64; 2] = [100, 1_000];
+const RATES: [u64; 2] = [100, 1_000];
 /// Quantiles, and what they are to be in milliseconds at the lowest rate.
 const QUANTILES: [(f64, &str, Option<f64>); 3] = [(0.5, "p50", Some(2.5)), (0.99, "p99", Some(8.0)), (0.999, "p99.9", None)];
 /// Customers who pay and who are paid: each creditor has one payment under way, so these are enough for a

@@ -2,21 +2,20 @@
 //! how replicas agree.
 
 use crate::{
-    bank::{Bank, DEFAULT_SHARDS, Setting},
+    bank::{Bank, Setting},
     bench::Bench,
     mix::Mix,
     server::Server,
 };
 
 use super::{
-    latency::{self, RATES},
+    latency,
     payments::{run, throughput},
 };
 
 const NUMBER: u8 = 10;
 /// One, to compare with, and the fewest that survive the loss of a node.
 const REPLICAS: [usize; 2] = [1, 3];
-const SHARDS: [u16; 2] = [1, DEFAULT_SHARDS];
 
 /// Measures it.
 ///
@@ -25,7 +24,7 @@ const SHARDS: [u16; 2] = [1, DEFAULT_SHARDS];
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let accounts = bench.plan.accounts;
     let mut banks = Vec::new();
-    for shards in SHARDS {
+    for shards in bench.plan.replica_shards.clone() {
         for replicas in REPLICAS {
             bench.doing(&format!("10. Making {accounts} accounts on {shards} shards with {replicas} replicas"));
             banks.push(Bank::open(Setting { shards, replicas, accounts }).await?);
@@ -39,7 +38,7 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     }
     let servers: Vec<_> = banks.into_iter().map(|bank| (words(bank.setting), Server::Millrace(Box::new(bank)))).collect();
     for round in bench.rounds() {
-        for per_second in RATES {
+        for per_second in bench.plan.again_per_second.clone() {
             for ((id, what), server) in &servers {
                 latency::run(bench, round, server, NUMBER, per_second, (id, what)).await?;
             }
