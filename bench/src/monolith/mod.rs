@@ -1,7 +1,8 @@
 //! What people would write instead: axum, async-graphql and tokio-postgres in one process, on one PostgreSQL, with
 //! LISTEN/NOTIFY for what changes. It answers that part of Millrace's contract that is measured, by the same names and in
 //! the same shape, and is tuned as well as its parts allow: a payment is one round trip and one transaction, a
-//! bulk is too, statements are prepared once, reads are pipelined, and notifications keep no commit waiting. It must never
+//! bulk is one round trip and few transactions, statements are prepared once, reads are pipelined, and notifications
+//! keep no commit waiting. It must never
 //! have anything of Millrace in it but its types for money and IBANs.
 
 mod auth;

@@ -8,15 +8,22 @@ use std::sync::{
 
 use anyhow::Context as _;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 
 use super::notify::{Change, Notifier};
 
-/// Transactions at once: commits wait for the disk more than for the two cores, and share what they wait for.
-const WRITERS: usize = 16;
-/// Connections for reads: one a core, since each has one server process.
+/// Transactions at once. Commits wait for the disk, and share what they wait for: measured on two cores with 64 callers, 8
+/// carried 4,200 payments/s, 16 carried 4,500 to 5,100, 32 carried 5,700 to 5,800.
+const WRITERS: usize = 32;
+/// Connections for reads: one a core, since each has one server process; four carried less.
 const READERS: usize = 2;
+
+/// Payments of a bulk in one transaction. More share an fsync; but rows stay locked until it is done, and bulks that pay the
+/// same accounts wait for each other. Measured in bulks of 100 over 10 thousand accounts: one carried 3,200 payments/s,
+/// 10 carried 13,000, 25 carried 15,800, all 100 carried 10,000.
+const TOGETHER: usize = 25;
 
 const TRANSFER: &str = "select * from transfer($1, $2, $3, (select id from accounts where iban = $4), $5, $6, $7)";
 const TRANSFERS: &str = "select * from transfers($1, $2, $3, $4, $5, $6, $7)";
@@ -121,23 +128,29 @@ impl Store {
         Ok(outcome)
     }
 
-    /// Many payments in one transaction.
+    /// Many payments, [`TOGETHER`] in each transaction; all are on their way at once, on one connection.
     pub(super) async fn transfers(&self, customer: i64, orders: &[Order]) -> anyhow::Result<Vec<Outcome>> {
         let client = self.writers.get().await?;
         let statement = client.prepare_cached(TRANSFERS).await?;
-        let keys: Vec<_> = orders.iter().map(|order| order.key.as_deref()).collect();
-        let debtors: Vec<_> = orders.iter().map(|order| order.debtor).collect();
-        let ibans: Vec<_> = orders.iter().map(|order| order.creditor_iban.as_str()).collect();
-        let amounts: Vec<_> = orders.iter().map(|order| order.amount.minor()).collect();
-        let currencies: Vec<_> = orders.iter().map(|order| order.amount.currency().code()).collect();
-        let references: Vec<_> = orders.iter().map(|order| order.reference.as_deref()).collect();
-        let rows = client.query(&statement, &[&customer, &keys, &debtors, &ibans, &amounts, &currencies, &references]).await?;
+        let parts = try_join_all(orders.chunks(TOGETHER).map(|part| transfers(&client, &statement, customer, part))).await?;
         drop(client);
         let mut changes = Vec::new();
-        let outcomes = rows.iter().zip(orders).map(|(row, order)| outcome(row, order, &mut changes)).collect::<Result<_, _>>()?;
+        let rows = parts.iter().flatten().zip(orders);
+        let outcomes = rows.map(|(row, order)| outcome(row, order, &mut changes)).collect::<Result<_, _>>()?;
         self.notifier.tell(changes).await;
         Ok(outcomes)
     }
+}
+
+/// Some payments in one transaction.
+async fn transfers(client: &Client, statement: &Statement, customer: i64, orders: &[Order]) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let keys: Vec<_> = orders.iter().map(|order| order.key.as_deref()).collect();
+    let debtors: Vec<_> = orders.iter().map(|order| order.debtor).collect();
+    let ibans: Vec<_> = orders.iter().map(|order| order.creditor_iban.as_str()).collect();
+    let amounts: Vec<_> = orders.iter().map(|order| order.amount.minor()).collect();
+    let currencies: Vec<_> = orders.iter().map(|order| order.amount.currency().code()).collect();
+    let references: Vec<_> = orders.iter().map(|order| order.reference.as_deref()).collect();
+    client.query(statement, &[&customer, &keys, &debtors, &ibans, &amounts, &currencies, &references]).await
 }
 
 /// A connection, which closes when it is dropped.
