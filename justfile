@@ -32,10 +32,11 @@ check:
 fmt:
     cargo fmt --all
 
-# Measure a release build: payments worked off per second, and the time to the creditor's screen.
-measure:
-    cargo build --release --bin millrace --bin measure
-    "${CARGO_TARGET_DIR:-target}/release/measure"
+# Measure a release build beside PostgreSQL and a monolith: --quick, --only 1,2,7, --against FILE, --runs N, --out FILE; see bench/README.md.
+[no-exit-message]
+bench *ARGS:
+    cargo build --release --package cli --package bench --bins
+    @"${CARGO_TARGET_DIR:-target}/release/bench" {{ ARGS }}
 
 # Break a bank of real processes by a seeded schedule, and hold what clients were told against the logs: --seed N --minutes N.
 [no-exit-message]

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use domain::{AccountId, CustomerId, Iban};
-use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 use foldhash::HashMap;
+use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 
 use crate::{
     AccountRow, CustomerRow,
@@ -60,7 +60,7 @@ impl Changes for DirectoryChanges {
         Self::default()
     }
 
-    fn len(&self) -> usize {
+    fn rows(&self) -> usize {
         self.customers.len() + self.accounts.len()
     }
 

@@ -66,7 +66,7 @@ impl<C: Changes> Fold<C> {
 
     /// Folds what waits, or writes what has gathered; says what was touched. It may be dropped while it waits.
     pub(crate) async fn step<P: Projection<Changes = C>>(&mut self, projection: &P) -> Result<Option<P::Touched>, Fault> {
-        let is_full = self.shelf.change().fresh.len() >= GATHERED_ROWS;
+        let is_full = self.shelf.change().fresh.rows() >= GATHERED_ROWS;
         if is_full && self.writing.is_none() {
             self.begin_write();
         }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{AccountId, PaymentId};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 use foldhash::{HashMap, HashMapExt as _};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 
 use crate::{
     PaymentRow,
@@ -67,7 +67,7 @@ impl Changes for HistoryChanges {
         Self::numbered_from(self.next_number)
     }
 
-    fn len(&self) -> usize {
+    fn rows(&self) -> usize {
         self.payments.len() + self.newest.len()
     }
 
@@ -85,7 +85,11 @@ impl Changes for HistoryChanges {
             newest.insert(account.bytes(), number)?;
         }
         for (number, is_held) in &self.held {
-            if *is_held { held.insert(number, ())? } else { held.remove(number)? };
+            if *is_held {
+                held.insert(number, ())?
+            } else {
+                held.remove(number)?
+            };
         }
         Ok(())
     }
@@ -163,8 +167,12 @@ impl Layers<HistoryChanges> {
     pub(crate) fn held(&self, after: u64, count: usize) -> Result<Vec<PaymentRow>, StoreError> {
         let from = after.saturating_add(1);
         let (writing, fresh) = (self.writing.as_deref(), &self.fresh);
-        let changed: BTreeMap<u64, bool> =
-            writing.into_iter().chain([fresh]).flat_map(|changes| changes.held.range(from..)).map(|(number, held)| (*number, *held)).collect();
+        let changed: BTreeMap<u64, bool> = writing
+            .into_iter()
+            .chain([fresh])
+            .flat_map(|changes| changes.held.range(from..))
+            .map(|(number, held)| (*number, *held))
+            .collect();
         let mut numbers: BTreeSet<u64> = changed.iter().filter(|(_, held)| **held).map(|(number, _)| *number).collect();
         let unchanged = self.file.held.range(from..)?.map(|row| row.map(|(number, _)| number.value()));
         for number in unchanged.filter(|number| number.as_ref().map_or(true, |number| !changed.contains_key(number))).take(count) {

@@ -130,7 +130,11 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn holdings(&self) -> Result<Rows<(CustomerId, u32), AccountId>, StoreError> {
-        self.rows(directory_tables::HOLDINGS, |(holder, ordinal)| (CustomerId::from_bytes(holder), ordinal), |id| Ok(AccountId::from_bytes(id)))
+        self.rows(
+            directory_tables::HOLDINGS,
+            |(holder, ordinal)| (CustomerId::from_bytes(holder), ordinal),
+            |id| Ok(AccountId::from_bytes(id)),
+        )
     }
 
     /// The overview's balances.

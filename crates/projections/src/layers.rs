@@ -37,7 +37,7 @@ pub trait Changes: Send + Sync + Sized + 'static {
     fn next(&self) -> Self;
 
     /// About how many rows changed.
-    fn len(&self) -> usize;
+    fn rows(&self) -> usize;
 
     /// Writes the rows, in the order of their keys: what lies together is then written together.
     ///

@@ -36,7 +36,7 @@ impl Changes for Sum {
         Self(None)
     }
 
-    fn len(&self) -> usize {
+    fn rows(&self) -> usize {
         usize::from(self.0.is_some())
     }
 

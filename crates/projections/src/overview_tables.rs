@@ -5,8 +5,8 @@
 use std::collections::hash_map::Entry;
 
 use domain::{AccountId, PaymentId};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 use foldhash::{HashMap, HashMapExt as _};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -71,7 +71,7 @@ impl Changes for OverviewChanges {
         Self::numbered_from(self.next_entry())
     }
 
-    fn len(&self) -> usize {
+    fn rows(&self) -> usize {
         self.balances.len() + self.entries.len() + self.pending.len()
     }
 

@@ -108,7 +108,13 @@ impl Broker {
         }
     }
 
-    async fn on(client: async_nats::Client, url: String, mut link: watch::Receiver<Link>, leaving: CancellationToken, feeds: Feeds) -> Self {
+    async fn on(
+        client: async_nats::Client,
+        url: String,
+        mut link: watch::Receiver<Link>,
+        leaving: CancellationToken,
+        feeds: Feeds,
+    ) -> Self {
         // The event of the first connection arrives a moment after the connection itself.
         let _ = tokio::time::timeout(CONNECT_WAIT, link.wait_for(|link| link.connected)).await;
         let mut jetstream = jetstream::new(client);

@@ -40,7 +40,7 @@ struct Ahead {
 
 impl Follower {
     pub(crate) fn start(log: Log, after: Mark) -> Self {
-        Self::start_with(log, after, || Mark::default())
+        Self::start_with(log, after, Mark::default)
     }
 
     /// Whenever it begins anew it goes on from `known`, where that is further than it has read.

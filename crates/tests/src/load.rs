@@ -63,22 +63,18 @@ pub async fn holders(address: &str, count: usize) -> anyhow::Result<Vec<Holder>>
 ///
 /// # Errors
 /// Where one is not stored.
-pub async fn store_payments(nats: &Nats, holders: &[Holder], count: u64) -> anyhow::Result<Vec<(Client, PaymentId)>> { store_on(nats, holders, count, SHARDS).await }
-/// x
-/// # Errors
-/// x
-pub async fn store_on(nats: &Nats, holders: &[Holder], count: u64, shards: u16) -> anyhow::Result<Vec<(Client, PaymentId)>> {
+pub async fn store_payments(nats: &Nats, holders: &[Holder], count: u64) -> anyhow::Result<Vec<(Client, PaymentId)>> {
     let broker = Broker::connect(&nats.url()).await?;
     let append = |shard| {
         let log = broker.log(LogName::new("payment-commands", Some(shard)));
         CommandAppender::start(log, Arc::new(Cursor::default), CancellationToken::new())
     };
-    let logs: Vec<CommandAppender<PaymentCommand>> = (0..shards).map(append).collect();
-    let mut last = vec![None; usize::from(shards)];
+    let logs: Vec<CommandAppender<PaymentCommand>> = (0..SHARDS).map(append).collect();
+    let mut last = vec![None; usize::from(SHARDS)];
     let mut stored = Vec::new();
     for number in 0..count {
         let (from, order) = order(holders, number)?;
-        let shard = usize::from(order.debtor.shard(shards).0);
+        let shard = usize::from(order.debtor.shard(SHARDS).0);
         last[shard] = Some((from.client.clone(), order.id));
         stored.push(logs[shard].reserve()?.submit(PaymentCommand::Initiated(order)));
         if stored.len() >= WINDOW {
@@ -93,52 +89,13 @@ pub async fn store_on(nats: &Nats, holders: &[Holder], count: u64, shards: u16) 
     Ok(last.into_iter().flatten().collect())
 }
 
-/// Stores payments so that at most `window` are not yet booked.
-/// # Errors
-/// x
-pub async fn stream_on(nats: &Nats, holders: &[Holder], from: u64, count: u64, shards: u16, window: u64) -> anyhow::Result<()> {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    let broker = Broker::connect(&nats.url()).await?;
-    let append = |shard| {
-        let log = broker.log(LogName::new("payment-commands", Some(shard)));
-        CommandAppender::start(log, Arc::new(Cursor::default), CancellationToken::new())
-    };
-    let logs: Vec<CommandAppender<PaymentCommand>> = (0..shards).map(append).collect();
-    let booked = Arc::new(AtomicU64::new(0));
-    let notify = Arc::new(tokio::sync::Notify::new());
-    for shard in 0..shards {
-        let log = broker.log(LogName::new("fraud", Some(shard)));
-        let info = log.info().await.map_err(|why| anyhow::anyhow!(why))?;
-        let mut records = log.follow(streams::Mark::at(info.last));
-        let (booked, notify) = (Arc::clone(&booked), Arc::clone(&notify));
-        tokio::spawn(async move {
-            while let Ok(record) = records.next().await {
-                let events = record.decode::<serde::de::IgnoredAny>().map_or(0, |events| events.len());
-                booked.fetch_add(events as u64, Ordering::Relaxed);
-                notify.notify_one();
-            }
-        });
-    }
-    for number in 0..count {
-        while number >= booked.load(Ordering::Relaxed) + window {
-            notify.notified().await;
-        }
-        let (_, order) = order(holders, from + number)?;
-        let shard = usize::from(order.debtor.shard(shards).0);
-        drop(logs[shard].reserve()?.submit(PaymentCommand::Initiated(order)));
-        if number % 256 == 0 { tokio::task::yield_now().await; }
-    }
-    while booked.load(Ordering::Relaxed) < count { notify.notified().await; }
-    Ok(())
-}
-
 fn order(holders: &[Holder], number: u64) -> anyhow::Result<(&Holder, PaymentOrder)> {
     let index = usize::try_from(number)?;
     let from = &holders[index % holders.len()];
     let to = &holders[(index * 7 + 1 + index / holders.len()) % holders.len()];
     let to = if from.account == to.account { &holders[(index + 1) % holders.len()] } else { to };
     let order = PaymentOrder {
-        id: PaymentId::from_bytes(((u128::from(number) + 1) << 64).to_be_bytes()),
+        id: PaymentId::from_bytes((u128::from(number) + 1).to_be_bytes()),
         by: Initiator::Customer(from.customer),
         debtor: Debtor::Account(from.account),
         creditor: Iban::parse(&to.iban).map_err(|why| anyhow::anyhow!(why))?,

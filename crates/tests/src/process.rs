@@ -52,6 +52,7 @@ pub struct Nats {
     child: Child,
     folder: TempDir,
     port: u16,
+    more: String,
 }
 
 impl Nats {
@@ -60,9 +61,17 @@ impl Nats {
     /// # Errors
     /// Where it cannot be started.
     pub fn start() -> anyhow::Result<Self> {
-        let (folder, port) = (tempfile::tempdir()?, free_port()?);
-        let child = Self::spawn(folder.path(), port)?;
-        Ok(Self { child, folder, port })
+        Self::start_with("")
+    }
+
+    /// The same with more lines of its configuration.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start_with(more: &str) -> anyhow::Result<Self> {
+        let (folder, port, more) = (tempfile::tempdir()?, free_port()?, more.to_owned());
+        let child = Self::spawn(folder.path(), port, &more)?;
+        Ok(Self { child, folder, port, more })
     }
 
     /// Where it listens.
@@ -77,10 +86,16 @@ impl Nats {
         self.child.id()
     }
 
+    /// The folder in which it keeps all that it stores.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
     /// The folder in which it keeps a log.
     #[must_use]
     pub fn stream_folder(&self, log: &str) -> PathBuf {
-        self.folder.path().join("store/jetstream/$G/streams").join(log)
+        self.store().join("jetstream/$G/streams").join(log)
     }
 
     /// Sends it a signal.
@@ -106,14 +121,15 @@ impl Nats {
     /// # Errors
     /// Where it cannot be started.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = Self::spawn(self.folder.path(), self.port)?;
+        self.child = Self::spawn(self.folder.path(), self.port, &self.more)?;
         Ok(())
     }
 
-    fn spawn(folder: &Path, port: u16) -> anyhow::Result<Child> {
+    fn spawn(folder: &Path, port: u16, more: &str) -> anyhow::Result<Child> {
         let config = folder.join("nats.conf");
         let store = folder.join("store").display().to_string();
-        std::fs::write(&config, format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {store:?}, sync_interval: always }}\n"))?;
+        let jetstream = format!("jetstream {{ store_dir: {store:?}, sync_interval: always }}");
+        std::fs::write(&config, format!("listen: \"127.0.0.1:{port}\"\n{jetstream}\n{more}\n"))?;
         let server = nats_server();
         let log = std::fs::File::options().create(true).append(true).open(folder.join("nats.log"))?;
         let child = Command::new(&server).arg("-c").arg(config).stdout(Stdio::null()).stderr(log).spawn();
@@ -185,24 +201,24 @@ impl Dev {
     /// # Errors
     /// Where it does not come up.
     pub async fn serve(nats: &Nats, data: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
-        Self::serve_with(nats, data, arguments, &[]).await
+        Self::serve_with(&nats.url(), data, arguments, &[]).await
     }
 
-    /// The same in an environment of its own.
+    /// The same on the nats-server, or one of the cluster, at a URL, in an environment of its own.
     ///
     /// # Errors
     /// Where it does not come up.
-    pub async fn serve_with(nats: &Nats, data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Self> {
+    pub async fn serve_with(nats: &str, data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = aio::Command::new(millrace()?);
-        command.args(["serve", "--nats", &nats.url(), "--listen", &address, "--data"]).arg(data).args(arguments);
+        command.args(["serve", "--nats", nats, "--listen", &address, "--data"]).arg(data).args(arguments);
         if !arguments.contains(&"--jwks") {
             command.env("MILLRACE_JWT_SECRET", SECRET);
         }
         let child = command.envs(environment.iter().copied()).env("MILLRACE_LOG", "warn,async_nats=off").kill_on_drop(true).spawn()?;
         let client = Client::new(&address, None);
         crate::eventually("serve answers", || async { Ok(client.execute("{ __typename }").await.ok()) }).await?;
-        Ok(Self { child, address, nats: nats.url() })
+        Ok(Self { child, address, nats: nats.to_owned() })
     }
 
     /// Its process id.

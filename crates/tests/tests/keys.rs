@@ -130,7 +130,7 @@ async fn keys_over_https_need_a_certificate_that_is_trusted_and_serve_says_so() 
 
     let environment = [("SSL_CERT_FILE", trusted.to_str().expect("text"))];
     let arguments = [&["--jwks", &url], &names[..]].concat();
-    let serve = Dev::serve_with(&nats, &data.path().join("taken"), &arguments, &environment).await.expect("up");
+    let serve = Dev::serve_with(&nats.url(), &data.path().join("taken"), &arguments, &environment).await.expect("up");
     assert!(is_operator(&serve.address, &signer.operator()).await);
     assert!(!is_operator(&serve.address, &Signer::new("first").operator()).await, "another key of that name");
 }

@@ -1,0 +1,121 @@
+//! `just bench`: what Millrace does a second, beside what people would use instead, on this machine.
+
+#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, ensure};
+use bench::{
+    bench::Bench,
+    compare::Comparison,
+    machine::{self, Machine},
+    measure, pages,
+    plan::Plan,
+    result::{Report, SCHEMA},
+};
+use clap::Parser;
+
+/// Measure a release build of Millrace beside what people would use instead.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Few runs of small sizes: a look within three minutes. The README is left as it is.
+    #[arg(long)]
+    quick: bool,
+    /// Only these measurements, like 1,6,7. The README is left as it is.
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
+    only: Vec<u8>,
+    /// Runs of each thing after a warm-up [default: 5, quick 2].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_000), value_name = "N")]
+    runs: Option<u16>,
+    /// Compare with a stored result; what got worse beyond noise makes the exit code 1.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Where the result goes, with its table and plots beside it [default: bench/results/<date>.json].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Measure nothing: write table, plots and README of a stored result anew.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "only", "runs", "out"])]
+    render: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything was measured, and nothing got worse.
+async fn run(args: Args) -> anyhow::Result<bool> {
+    let then = args.against.as_deref().map(Report::read).transpose()?;
+    let (report, file) = match &args.render {
+        Some(file) => (Report::read(file)?, file.clone()),
+        None => take(&args).await?,
+    };
+    let table = pages::write(&report, &file)?;
+    println!("{table}");
+    if !report.quick && args.only.is_empty() && !report.series.is_empty() {
+        pages::show(&report, &file)?;
+    }
+    let mut is_well = report.failures.is_empty();
+    if let Some(then) = &then {
+        ensure!(then.quick == report.quick, "a quick result can be compared with a quick one only");
+        let comparison = Comparison::of(&report, then);
+        println!("Against {} of {}:", then.versions.get("millrace").map_or("unknown", String::as_str), then.taken_at);
+        println!("Load average before: {} then, {} now", then.machine.load, report.machine.load);
+        comparison.lines().iter().for_each(|line| println!("{line}"));
+        is_well &= comparison.worse().next().is_none();
+    }
+    Ok(is_well)
+}
+
+/// Takes all measurements, storing what there is after each; and where that is.
+async fn take(args: &Args) -> anyhow::Result<(Report, PathBuf)> {
+    let mut plan = if args.quick { Plan::quick() } else { Plan::full() };
+    plan.runs = args.runs.map_or(plan.runs, usize::from);
+    let numbers: Vec<u8> = measure::NUMBERS.into_iter().filter(|number| args.only.is_empty() || args.only.contains(number)).collect();
+    if let Some(unknown) = args.only.iter().find(|number| !measure::NUMBERS.contains(number)) {
+        anyhow::bail!("there is no measurement {unknown}: choose among {:?}", measure::NUMBERS);
+    }
+    let mut report = Report {
+        schema: SCHEMA,
+        taken_at: streams_now(),
+        quick: plan.quick,
+        runs: plan.runs,
+        machine: Machine::here(&std::env::temp_dir())?,
+        versions: machine::versions(),
+        series: Vec::new(),
+        failures: Vec::new(),
+    };
+    let file = args.out.clone().unwrap_or_else(|| default_file(&report));
+    std::fs::create_dir_all(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+        .with_context(|| format!("the folder of {} cannot be made", file.display()))?;
+    let mut bench = Bench::new(plan)?;
+    for number in numbers {
+        if let Err(error) = measure::take(number, &mut bench).await {
+            bench.missing(number, &format!("{error:#}"));
+        }
+        (report.series, report.failures) = (bench.recorder.series(), bench.failures.clone());
+        report.write(&file)?;
+    }
+    bench.finish();
+    Ok((report, file))
+}
+
+fn streams_now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn default_file(report: &Report) -> PathBuf {
+    let name = report.taken_at.replace(':', "-");
+    let suffix = if report.quick { "-quick" } else { "" };
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("results").join(format!("{name}{suffix}.json"))
+}

@@ -1,0 +1,144 @@
+//! What a run of the bench leaves behind, as JSON. Fields are added and never renamed, so that results
+//! of long ago can be compared. This module must never measure.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::{machine::Machine, stats::Spread};
+
+/// Grows when a field changes its meaning; fields that are new need no new number.
+pub const SCHEMA: u32 = 1;
+
+/// One run of the bench.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`] of whoever wrote it.
+    pub schema: u32,
+    /// When it began, RFC 3339.
+    pub taken_at: String,
+    /// Whether sizes were small and runs few, so that it says little.
+    pub quick: bool,
+    /// How often each thing was measured, warm-ups not counted.
+    pub runs: usize,
+    /// Where.
+    pub machine: Machine,
+    /// The version of everything that took part.
+    pub versions: BTreeMap<String, String>,
+    /// What was measured.
+    pub series: Vec<Series>,
+    /// What could not be measured, and why.
+    pub failures: Vec<Failure>,
+}
+
+/// Whose figure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum System {
+    /// Ours.
+    Millrace,
+    /// `transfer()` in PL/pgSQL.
+    Postgres,
+    /// axum, async-graphql and tokio-postgres.
+    Monolith,
+}
+
+impl System {
+    /// Its name, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Millrace => "Millrace",
+            Self::Postgres => "PostgreSQL",
+            Self::Monolith => "Monolith",
+        }
+    }
+}
+
+/// What is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    /// More.
+    Higher,
+    /// Less.
+    Lower,
+}
+
+/// What a series is, whatever its values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The measurement's number.
+    pub number: u8,
+    /// Unique among the series of a report together with the system, and the same in every report.
+    pub id: String,
+    /// In a few words.
+    pub what: String,
+    /// Whose.
+    pub system: System,
+    /// Of the values.
+    pub unit: String,
+    /// What is better.
+    pub better: Better,
+    /// What is to be reached, where something is.
+    pub goal: Option<f64>,
+    /// When an acknowledged write is on disk, as the server itself says.
+    pub durability: String,
+    /// Sizes that values depend on; series are compared only where these are equal.
+    pub parameters: BTreeMap<String, u64>,
+    /// How many operations each run had, for the processor time of one; none where that makes no sense.
+    pub operations: Option<u64>,
+}
+
+/// One thing, measured several times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// What.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The value of each run, in order.
+    pub values: Vec<f64>,
+    /// Where they lie.
+    pub spread: Spread,
+    /// CPU seconds of each run, by process.
+    pub cpu_seconds: BTreeMap<String, Vec<f64>>,
+    /// The machine's load average over a minute before each run. It has in it what the bench did before.
+    pub load_before: Vec<f64>,
+}
+
+/// A measurement that came to no end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which.
+    pub number: u8,
+    /// Why.
+    pub why: String,
+}
+
+impl Report {
+    /// Reads a stored one.
+    ///
+    /// # Errors
+    /// Where there is none that can be read here.
+    pub fn read(file: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(file).with_context(|| format!("no result can be read from {}", file.display()))?;
+        let report: Self = serde_json::from_str(&text).with_context(|| format!("{} is no result of this bench", file.display()))?;
+        ensure!(report.schema == SCHEMA, "{} has schema {}, this bench reads {SCHEMA}", file.display(), report.schema);
+        Ok(report)
+    }
+
+    /// Stores it.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write(&self, file: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        fs::write(file, text).with_context(|| format!("the result cannot be written to {}", file.display()))
+    }
+
+    /// The series of a measurement.
+    pub fn of(&self, number: u8) -> impl Iterator<Item = &Series> {
+        self.series.iter().filter(move |series| series.subject.number == number)
+    }
+}
