@@ -47,7 +47,7 @@ pub struct DirectoryChanges {
 impl Changes for DirectoryChanges {
     type File = DirectoryFile;
 
-    fn open(tx: &ReadTransaction) -> Result<DirectoryFile, StoreError> {
+    fn open(tx: &ReadTransaction, _before: Option<&DirectoryFile>) -> Result<DirectoryFile, StoreError> {
         let (customers, accounts) = (tx.open_table(CUSTOMERS)?, tx.open_table(ACCOUNTS)?);
         Ok(DirectoryFile { customers, accounts, ibans: tx.open_table(IBANS)?, holdings: tx.open_table(HOLDINGS)? })
     }

@@ -1,21 +1,24 @@
-//! The tables of the payments model: payments by number, and what leads to a number. This module must
-//! never know events.
+//! The tables of the payments model: payments by number and in blocks, and what leads to a number. This module
+//! must never know events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{AccountId, PaymentId};
 use foldhash::{HashMap, HashMapExt as _};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 
 use crate::{
     PaymentRow,
+    blocks::{self, Blocks},
     layers::{Changes, Layers},
-    store::{StoreError, get, pack_into, sorted},
+    runs::{Index, Runs},
+    store::{StoreError, sorted},
 };
 
 /// Payments in the order of their acceptance, numbered from 1.
-pub(crate) const PAYMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("payments");
-pub(crate) const NUMBERS: TableDefinition<[u8; 16], u64> = TableDefinition::new("numbers");
+pub(crate) const PAYMENTS: Blocks = Blocks::new("payment-blocks");
+/// The number of each payment. Ids that clients chose by a key lie anywhere among all others.
+pub(crate) const NUMBERS: Index = Index::new("numbers", "number-runs");
 /// The newest payment of each debtor; the older ones are linked.
 pub(crate) const NEWEST: TableDefinition<[u8; 16], u64> = TableDefinition::new("newest");
 /// Payments that wait for an operator.
@@ -23,7 +26,6 @@ pub(crate) const HELD: TableDefinition<u64, ()> = TableDefinition::new("held");
 
 pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
     tx.open_table(PAYMENTS)?;
-    tx.open_table(NUMBERS)?;
     tx.open_table(NEWEST)?;
     tx.open_table(HELD)?;
     Ok(())
@@ -32,54 +34,48 @@ pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
 /// The tables of the file.
 pub struct HistoryFile {
     payments: ReadOnlyTable<u64, &'static [u8]>,
-    numbers: ReadOnlyTable<[u8; 16], u64>,
+    numbers: Runs,
     newest: ReadOnlyTable<[u8; 16], u64>,
     held: ReadOnlyTable<u64, ()>,
-    /// The largest id that has a number. Most ids are timed (UUID version 7), so that new ones are
-    /// larger, and need not be looked for.
-    last_id: Option<[u8; 16]>,
 }
 
 /// What changed since the file was written.
 pub struct HistoryChanges {
-    payments: HashMap<u64, PaymentRow>,
+    /// New ones, numbered from `first_number` on.
+    payments: Vec<PaymentRow>,
+    first_number: u64,
     numbers: HashMap<PaymentId, u64>,
+    /// Older ones that changed.
+    changed: BTreeMap<u64, PaymentRow>,
     newest: HashMap<AccountId, u64>,
     /// Whether these are held now.
     held: BTreeMap<u64, bool>,
-    next_number: u64,
 }
 
 impl Changes for HistoryChanges {
     type File = HistoryFile;
 
-    fn open(tx: &ReadTransaction) -> Result<HistoryFile, StoreError> {
-        let numbers = tx.open_table(NUMBERS)?;
-        let last_id = numbers.last()?.map(|(id, _)| id.value());
-        Ok(HistoryFile { payments: tx.open_table(PAYMENTS)?, numbers, newest: tx.open_table(NEWEST)?, held: tx.open_table(HELD)?, last_id })
+    fn open(tx: &ReadTransaction, before: Option<&HistoryFile>) -> Result<HistoryFile, StoreError> {
+        let numbers = NUMBERS.open(tx, before.map(|before| &before.numbers))?;
+        Ok(HistoryFile { payments: tx.open_table(PAYMENTS)?, numbers, newest: tx.open_table(NEWEST)?, held: tx.open_table(HELD)? })
     }
 
     fn begin(file: &HistoryFile) -> Result<Self, StoreError> {
-        Ok(Self::numbered_from(file.payments.last()?.map_or(0, |(number, _)| number.value()) + 1))
+        Ok(Self::numbered_from(blocks::last(&file.payments)? + 1))
     }
 
     fn next(&self) -> Self {
-        Self::numbered_from(self.next_number)
+        Self::numbered_from(self.next_number())
     }
 
     fn rows(&self) -> usize {
-        self.payments.len() + self.newest.len()
+        self.payments.len() + self.changed.len() + self.newest.len()
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
-        let mut buffer = Vec::new();
-        let (mut payments, mut numbers) = (tx.open_table(PAYMENTS)?, tx.open_table(NUMBERS)?);
-        for (number, row) in sorted(&self.payments) {
-            payments.insert(number, pack_into(&mut buffer, row)?)?;
-        }
-        for (id, number) in sorted(&self.numbers) {
-            numbers.insert(id.bytes(), number)?;
-        }
+        let new = (self.first_number..).zip(&self.payments);
+        blocks::write(&mut tx.open_table(PAYMENTS)?, self.changed.iter().map(|(number, row)| (*number, row)).chain(new))?;
+        NUMBERS.add(tx, self.numbers.iter().map(|(id, number)| (id.bytes(), *number)).collect())?;
         let (mut newest, mut held) = (tx.open_table(NEWEST)?, tx.open_table(HELD)?);
         for (account, number) in sorted(&self.newest) {
             newest.insert(account.bytes(), number)?;
@@ -96,27 +92,38 @@ impl Changes for HistoryChanges {
 }
 
 impl HistoryChanges {
-    fn numbered_from(next_number: u64) -> Self {
-        let (payments, numbers, newest) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { payments, numbers, newest, held: BTreeMap::new(), next_number }
+    fn numbered_from(first_number: u64) -> Self {
+        let (numbers, newest) = (HashMap::new(), HashMap::new());
+        Self { payments: Vec::new(), first_number, numbers, changed: BTreeMap::new(), newest, held: BTreeMap::new() }
+    }
+
+    fn next_number(&self) -> u64 {
+        self.first_number + self.payments.len() as u64
+    }
+
+    /// The place of a payment among the new ones, if it is one.
+    fn place(&self, number: u64) -> Option<usize> {
+        let place = usize::try_from(number.checked_sub(self.first_number)?).ok()?;
+        (place < self.payments.len()).then_some(place)
+    }
+
+    fn payment(&self, number: u64) -> Option<&PaymentRow> {
+        self.place(number).map_or_else(|| self.changed.get(&number), |place| self.payments.get(place))
     }
 }
 
 impl Layers<HistoryChanges> {
     /// The number of a payment, if it has one.
     pub(crate) fn number(&self, id: PaymentId) -> Result<Option<u64>, StoreError> {
-        if let Some(number) = self.recent(|changes| changes.numbers.get(&id)) {
-            return Ok(Some(*number));
+        match self.recent(|changes| changes.numbers.get(&id)) {
+            Some(number) => Ok(Some(*number)),
+            None => self.file.numbers.get(&id.bytes()),
         }
-        if self.file.last_id.is_none_or(|last| last < id.bytes()) {
-            return Ok(None);
-        }
-        Ok(self.file.numbers.get(id.bytes())?.map(|number| number.value()))
     }
 
     /// Appends a payment, under the next number.
     pub(crate) fn append(&mut self, row: PaymentRow) -> Result<(), StoreError> {
-        let number = self.fresh.next_number;
+        let number = self.fresh.next_number();
         let previous = match row.order.debtor.account() {
             Some(debtor) => {
                 let previous = self.newest(debtor)?;
@@ -125,20 +132,22 @@ impl Layers<HistoryChanges> {
             }
             None => 0,
         };
-        self.fresh.next_number += 1;
         self.fresh.numbers.insert(row.order.id, number);
-        self.fresh.payments.insert(number, PaymentRow { number, previous, ..row });
+        self.fresh.payments.push(PaymentRow { number, previous, ..row });
         Ok(())
     }
 
     /// A payment, to be changed.
     pub(crate) fn payment_mut(&mut self, id: PaymentId) -> Result<Option<&mut PaymentRow>, StoreError> {
         let Some(number) = self.number(id)? else { return Ok(None) };
-        if !self.fresh.payments.contains_key(&number) {
-            let Some(row) = self.numbered(number)? else { return Ok(None) };
-            self.fresh.payments.insert(number, row);
+        if let Some(place) = self.fresh.place(number) {
+            return Ok(self.fresh.payments.get_mut(place));
         }
-        Ok(self.fresh.payments.get_mut(&number))
+        if !self.fresh.changed.contains_key(&number) {
+            let Some(row) = self.numbered(number)? else { return Ok(None) };
+            self.fresh.changed.insert(number, row);
+        }
+        Ok(self.fresh.changed.get_mut(&number))
     }
 
     /// Notes that a payment is held, or that it is not any more.
@@ -151,8 +160,8 @@ impl Layers<HistoryChanges> {
     }
 
     pub(crate) fn numbered(&self, number: u64) -> Result<Option<PaymentRow>, StoreError> {
-        let recent = self.recent(|changes| changes.payments.get(&number));
-        recent.map_or_else(|| get(&self.file.payments, number), |row| Ok(Some(row.clone())))
+        let recent = self.recent(|changes| changes.payment(number));
+        recent.map_or_else(|| blocks::row(&self.file.payments, number), |row| Ok(Some(row.clone())))
     }
 
     /// The number of a debtor's newest payment, 0 for none.

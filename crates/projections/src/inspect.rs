@@ -18,7 +18,9 @@ use tempfile::NamedTempFile;
 
 use crate::{
     AccountRow, BalanceRow, CustomerRow, Directory, EntryRow, Overview, PaymentHistory, PaymentRow, PendingRow, Progress, Projection as _,
-    StoreError, directory_tables, history_tables, layers, overview_tables, store,
+    StoreError,
+    blocks::{self, Blocks},
+    directory_tables, history_tables, layers, overview_tables, runs, store,
 };
 
 pub use crate::overview_tables::STRIDE;
@@ -150,7 +152,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn entries(&self) -> Result<Rows<u64, EntryRow>, StoreError> {
-        self.rows(overview_tables::ENTRIES, |number| number, unpack)
+        self.numbered(overview_tables::ENTRIES)
     }
 
     /// The overview's payments on their way out.
@@ -166,15 +168,17 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn payments(&self) -> Result<Rows<u64, PaymentRow>, StoreError> {
-        self.rows(history_tables::PAYMENTS, |number| number, unpack)
+        self.numbered(history_tables::PAYMENTS)
     }
 
-    /// The history's numbers of payments.
+    /// The history's numbers of payments, in no order.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn numbers(&self) -> Result<Rows<PaymentId, u64>, StoreError> {
-        self.rows(history_tables::NUMBERS, PaymentId::from_bytes, Ok)
+        let chunks = self.rows(history_tables::NUMBERS.chunks(), |place| place, |chunk| Ok(runs::entries(chunk).collect::<Vec<_>>()))?;
+        let numbers = flat(chunks.map(|chunk| chunk.map(|(_, entries)| entries)));
+        Ok(Box::new(numbers.map(|row| row.map(|(id, number)| (PaymentId::from_bytes(id), number)))))
     }
 
     /// The history's newest payment of each debtor.
@@ -191,6 +195,12 @@ impl Inspection {
     /// [`StoreError`].
     pub fn held(&self) -> Result<Rows<u64, ()>, StoreError> {
         self.rows(history_tables::HELD, |number| number, |()| Ok(()))
+    }
+
+    /// Rows that lie in blocks, by their numbers.
+    fn numbered<T: DeserializeOwned + Send + 'static>(&self, table: Blocks) -> Result<Rows<u64, T>, StoreError> {
+        let blocks = self.rows(table, |first| first, |block| Ok(block.to_vec()))?;
+        Ok(Box::new(flat(blocks.map(|block| block.and_then(|(first, block)| blocks::rows(first, &block))))))
     }
 
     fn rows<K: Key + Send + 'static, V: Value + Send + 'static, A: Send + 'static, B: Send + 'static>(
@@ -228,6 +238,14 @@ impl File {
             Self::Copy(db, _) => store::written_by(db),
         }
     }
+}
+
+/// Rows one by one, or what is wrong with those that lie together.
+fn flat<T>(together: impl Iterator<Item = Result<Vec<T>, StoreError>>) -> impl Iterator<Item = Result<T, StoreError>> {
+    together.flat_map(|rows| match rows {
+        Ok(rows) => rows.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => vec![Err(error)],
+    })
 }
 
 fn nonsense() -> StorageError {

@@ -20,11 +20,11 @@ pub trait Changes: Send + Sync + Sized + 'static {
     /// The tables of the file, open to be read as they were when it was last written.
     type File: Send + Sync;
 
-    /// Opens the tables.
+    /// Opens the tables, again where they were open `before`.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn open(tx: &ReadTransaction) -> Result<Self::File, StoreError>;
+    fn open(tx: &ReadTransaction, before: Option<&Self::File>) -> Result<Self::File, StoreError>;
 
     /// No changes yet, in front of a file.
     ///
@@ -69,7 +69,7 @@ pub struct Shelf<C: Changes> {
 
 impl<C: Changes> Shelf<C> {
     pub(crate) fn open(db: Database) -> Result<Self, StoreError> {
-        let file = C::open(&db.begin_read()?)?;
+        let file = C::open(&db.begin_read()?, None)?;
         let layers = Layers { fresh: C::begin(&file)?, writing: None, file };
         Ok(Self { db, layers: RwLock::new(layers) })
     }
@@ -100,7 +100,9 @@ impl<C: Changes> Shelf<C> {
         changes.write(&tx)?;
         tx.open_table(PROGRESS)?.insert("at", pack(progress)?.as_slice())?;
         tx.commit()?;
-        let file = C::open(&self.db.begin_read()?)?;
+        let tx = self.db.begin_read()?;
+        // Nobody else writes, so what is open now is what was open before.
+        let file = C::open(&tx, Some(&self.read()?.file))?;
         let mut layers = self.change();
         layers.file = file;
         layers.writing = None;

@@ -2,8 +2,10 @@
 //! its tables, its fold, its queries and who watches it. This crate must never know GraphQL or HTTP,
 //! nor append to a log.
 
+mod blocks;
 mod directory;
 mod directory_tables;
+mod filter;
 mod fold;
 mod history;
 mod history_tables;
@@ -17,6 +19,7 @@ mod overview;
 mod overview_tables;
 mod payment_row;
 mod position;
+mod runs;
 mod snapshots;
 mod store;
 mod watchers;
@@ -30,6 +33,6 @@ pub use overview::{BalanceRow, EntryRow, Overview};
 pub use overview_tables::PendingRow;
 pub use payment_row::{PaymentRow, PaymentStatus};
 pub use position::{Position, PositionError};
-pub use snapshots::{Rows, SnapshotStore};
+pub use snapshots::{Rows, Seen, SnapshotStore};
 pub use store::StoreError;
 pub use watchers::{Touched, Watch, Watchers};

@@ -24,7 +24,7 @@ struct Sum(Option<u64>);
 impl Changes for Sum {
     type File = ReadOnlyTable<&'static str, u64>;
 
-    fn open(tx: &ReadTransaction) -> Result<Self::File, StoreError> {
+    fn open(tx: &ReadTransaction, _before: Option<&Self::File>) -> Result<Self::File, StoreError> {
         Ok(tx.open_table(SUM)?)
     }
 

@@ -80,8 +80,8 @@ pub struct Overview {
 
 impl Projection for Overview {
     const READER: &'static str = "overview";
-    const VERSION: u32 = 1;
-    const READABLE_SINCE: u32 = 1;
+    const VERSION: u32 = 2;
+    const READABLE_SINCE: u32 = 2;
     type Changes = OverviewChanges;
     type Touched = Touched<AccountId>;
 

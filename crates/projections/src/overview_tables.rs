@@ -1,22 +1,23 @@
-//! The tables of the overview: a balance an account, entries in log order, each linked to the account's
-//! previous one. Random inserts by account and version were measured at less than half of this. This
+//! The tables of the overview: a balance an account, entries in log order and in blocks, each linked to the
+//! account's previous one. Random inserts by account and version were measured at less than half of this. This
 //! module must never know events.
 
 use std::collections::hash_map::Entry;
 
 use domain::{AccountId, PaymentId};
 use foldhash::{HashMap, HashMapExt as _};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    blocks::{self, Blocks},
     layers::{Changes, Layers},
     overview::{BalanceRow, EntryRow},
     store::{StoreError, get, pack_into, sorted},
 };
 
 pub(crate) const BALANCES: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("balances");
-pub(crate) const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+pub(crate) const ENTRIES: Blocks = Blocks::new("entry-blocks");
 pub(crate) const PENDING: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("pending");
 
 /// Every entry also links to the newest of its account whose version is a multiple of this and less
@@ -59,12 +60,12 @@ pub struct OverviewChanges {
 impl Changes for OverviewChanges {
     type File = OverviewFile;
 
-    fn open(tx: &ReadTransaction) -> Result<OverviewFile, StoreError> {
+    fn open(tx: &ReadTransaction, _before: Option<&OverviewFile>) -> Result<OverviewFile, StoreError> {
         Ok(OverviewFile { balances: tx.open_table(BALANCES)?, entries: tx.open_table(ENTRIES)?, pending: tx.open_table(PENDING)? })
     }
 
     fn begin(file: &OverviewFile) -> Result<Self, StoreError> {
-        Ok(Self::numbered_from(file.entries.last()?.map_or(0, |(number, _)| number.value()) + 1))
+        Ok(Self::numbered_from(blocks::last(&file.entries)? + 1))
     }
 
     fn next(&self) -> Self {
@@ -81,9 +82,7 @@ impl Changes for OverviewChanges {
         for (account, row) in sorted(&self.balances) {
             balances.insert(account.bytes(), pack_into(&mut buffer, row)?)?;
         }
-        for (number, row) in (self.first_entry..).zip(&self.entries) {
-            entries.insert(number, pack_into(&mut buffer, row)?)?;
-        }
+        blocks::write(&mut entries, (self.first_entry..).zip(&self.entries))?;
         for (payment, row) in sorted(&self.pending) {
             match row {
                 Some(row) => drop(pending.insert(payment.bytes(), pack_into(&mut buffer, row)?)?),
@@ -166,7 +165,7 @@ impl Layers<OverviewChanges> {
 
     fn entry(&self, number: u64) -> Result<Option<EntryRow>, StoreError> {
         let recent = self.recent(|changes| changes.entry(number));
-        recent.map_or_else(|| get(&self.file.entries, number), |row| Ok(Some(row.clone())))
+        recent.map_or_else(|| blocks::row(&self.file.entries, number), |row| Ok(Some(row.clone())))
     }
 
     /// Up to `count` entries of versions at most `newest`, newest first.

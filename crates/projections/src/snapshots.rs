@@ -7,28 +7,54 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition}
 use serde::{Serialize, de::DeserializeOwned};
 use streams::{Checkpoint, Fault};
 
-use crate::store::{self, StoreError, pack, unpack};
+use crate::{
+    runs::{Index, Runs},
+    store::{self, StoreError, pack, unpack},
+};
 
 /// Changes with the layout of any service's rows.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const CHECKPOINT: TableDefinition<&str, &[u8]> = TableDefinition::new("checkpoint");
+/// Ids that were ever seen.
+const SEEN: Index = Index::new("seen", "seen-runs");
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// A key, and its row, if it has one still.
 type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// Rows that changed since the last snapshot, by table.
+/// What changed since the last snapshot: rows by table, and ids that were seen.
 #[derive(Debug, Default)]
-pub struct Rows(BTreeMap<&'static str, Vec<Change>>);
+pub struct Rows {
+    tables: BTreeMap<&'static str, Vec<Change>>,
+    seen: Vec<[u8; 16]>,
+}
+
+/// The ids that were seen before a snapshot.
+pub struct Seen(Runs);
+
+impl Seen {
+    /// Whether this is one of them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn has(&self, id: [u8; 16]) -> Result<bool, StoreError> {
+        Ok(self.0.get(&id)?.is_some())
+    }
+}
 
 impl Rows {
+    /// Adds ids that were seen, none of them before.
+    pub fn see(&mut self, ids: impl Iterator<Item = [u8; 16]>) {
+        self.seen.extend(ids);
+    }
+
     /// Adds a row of `table`; without a row, the one with this key is taken away.
     ///
     /// # Errors
     /// [`StoreError::Encode`].
     pub fn put<K: Serialize, V: Serialize>(&mut self, table: &'static str, key: &K, row: Option<&V>) -> Result<(), StoreError> {
-        self.0.entry(table).or_default().push((pack(key)?, row.map(pack).transpose()?));
+        self.tables.entry(table).or_default().push((pack(key)?, row.map(pack).transpose()?));
         Ok(())
     }
 }
@@ -95,16 +121,12 @@ impl SnapshotStore {
         self.faulted(read())
     }
 
-    /// The largest key of `table`.
+    /// The ids that were seen, by the last snapshot; what `before` knows is not read again.
     ///
     /// # Errors
     /// [`Fault::Store`].
-    pub fn last<K: DeserializeOwned>(&self, table: &'static str) -> Result<Option<K>, Fault> {
-        let read = || match self.db.begin_read()?.open_table(Definition::new(table)) {
-            Ok(rows) => rows.last()?.map(|(key, _)| unpack(key.value())).transpose(),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        };
+    pub fn seen(&self, before: Option<&Seen>) -> Result<Seen, Fault> {
+        let read = || Ok(Seen(SEEN.open(&self.db.begin_read()?, before.map(|before| &before.0))?));
         self.faulted(read())
     }
 
@@ -115,7 +137,7 @@ impl SnapshotStore {
     pub fn write(&self, rows: Rows, checkpoint: &Checkpoint) -> Result<(), Fault> {
         let write = || -> Result<(), StoreError> {
             let tx = self.db.begin_write()?;
-            for (table, mut rows) in rows.0 {
+            for (table, mut rows) in rows.tables {
                 let mut table = tx.open_table(Definition::new(table))?;
                 // In the order of the keys: what lies together is then written together.
                 rows.sort_unstable();
@@ -126,6 +148,8 @@ impl SnapshotStore {
                     };
                 }
             }
+            // Of an id only that it was seen is kept.
+            SEEN.add(&tx, rows.seen.into_iter().map(|id| (id, 0)).collect())?;
             tx.open_table(CHECKPOINT)?.insert("at", pack(checkpoint)?.as_slice())?;
             tx.commit()?;
             Ok(())

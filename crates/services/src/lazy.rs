@@ -21,22 +21,16 @@ pub(crate) struct LazyTable<K, V> {
     written: HashMap<K, V>,
     /// Read from the snapshot; `None` for a key that it does not have.
     cached: HashMap<K, Option<V>>,
-    /// The largest key of the snapshot. Most ids are timed (UUID version 7), so that new ones are
-    /// larger, and need not be looked for.
-    last: Option<Option<K>>,
 }
 
 impl<K: Ord + Hash + Copy + Serialize + DeserializeOwned, V: Clone + Serialize + DeserializeOwned> LazyTable<K, V> {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, changed: HashMap::new(), written: HashMap::new(), cached: HashMap::new(), last: None }
+        Self { name, changed: HashMap::new(), written: HashMap::new(), cached: HashMap::new() }
     }
 
     pub(crate) fn get(&mut self, store: &SnapshotStore, key: K) -> Result<Option<V>, Fault> {
         if let Some(row) = self.changed.get(&key).or_else(|| self.written.get(&key)) {
             return Ok(Some(row.clone()));
-        }
-        if self.last(store)?.is_none_or(|last| last < key) {
-            return Ok(None);
         }
         if self.cached.len() >= CACHED_ROWS {
             self.cached.clear();
@@ -47,13 +41,6 @@ impl<K: Ord + Hash + Copy + Serialize + DeserializeOwned, V: Clone + Serialize +
         })
     }
 
-    fn last(&mut self, store: &SnapshotStore) -> Result<Option<K>, Fault> {
-        if self.last.is_none() {
-            self.last = Some(store.last(self.name)?);
-        }
-        Ok(self.last.flatten())
-    }
-
     pub(crate) fn insert(&mut self, key: K, row: V) {
         self.cached.remove(&key);
         self.changed.insert(key, row);
@@ -62,7 +49,6 @@ impl<K: Ord + Hash + Copy + Serialize + DeserializeOwned, V: Clone + Serialize +
     /// Hands out what changed. The snapshot before is complete by now, so its rows can be forgotten.
     pub(crate) fn drain_into(&mut self, rows: &mut Rows) -> Result<(), StoreError> {
         self.written = std::mem::take(&mut self.changed);
-        self.last = None;
         self.written.iter().try_for_each(|(key, row)| rows.put(self.name, key, Some(row)))
     }
 }

@@ -9,5 +9,6 @@ mod ledger;
 mod metrics;
 mod payments;
 mod run;
+mod seen;
 
 pub use run::{ROLES, Role, ServiceError, Settings, run};

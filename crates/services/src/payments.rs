@@ -9,22 +9,22 @@ use domain::{
 use projections::{Rows, SnapshotStore};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
-use crate::{lazy::LazyTable, metrics, run::unexpected};
+use crate::{lazy::LazyTable, metrics, run::unexpected, seen::SeenIds};
 
 pub(crate) struct PaymentsService {
     store: SnapshotStore,
-    seen: LazyTable<PaymentId, ()>,
+    seen: SeenIds,
     accounts: LazyTable<AccountId, AccountFacts>,
     ibans: LazyTable<Iban, AccountId>,
 }
 
 impl PaymentsService {
     pub(crate) fn new(store: SnapshotStore) -> Self {
-        Self { store, seen: LazyTable::new("seen"), accounts: LazyTable::new("accounts"), ibans: LazyTable::new("ibans") }
+        Self { store, seen: SeenIds::new(), accounts: LazyTable::new("accounts"), ibans: LazyTable::new("ibans") }
     }
 
     fn facts(&mut self, order: &domain::PaymentOrder) -> Result<Facts, Fault> {
-        let known = self.seen.get(&self.store, order.id)?.is_some();
+        let known = self.seen.has(&self.store, order.id)?;
         let debtor = order.debtor.account().map_or(Ok(None), |account| self.accounts.get(&self.store, account))?;
         let creditor = self.ibans.get(&self.store, order.creditor)?;
         let creditor = creditor.map_or(Ok(None), |account| self.accounts.get(&self.store, account))?;
@@ -74,7 +74,7 @@ impl Service for PaymentsService {
     fn evolve(&mut self, event: &PaymentEvent) {
         match event {
             PaymentEvent::Validated { order: domain::PaymentOrder { id, .. }, .. } | PaymentEvent::Rejected { payment: id, .. } => {
-                self.seen.insert(*id, ());
+                self.seen.insert(*id);
             }
             PaymentEvent::Reviewed(_) => {}
         }
@@ -102,11 +102,8 @@ impl Service for PaymentsService {
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {
         let mut rows = Rows::default();
-        let changed = self
-            .seen
-            .drain_into(&mut rows)
-            .and_then(|()| self.accounts.drain_into(&mut rows))
-            .and_then(|()| self.ibans.drain_into(&mut rows));
+        self.seen.drain_into(&mut rows);
+        let changed = self.accounts.drain_into(&mut rows).and_then(|()| self.ibans.drain_into(&mut rows));
         crate::run::snapshot(self.store.clone(), rows, changed, checkpoint)
     }
 

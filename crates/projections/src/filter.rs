@@ -1,0 +1,107 @@
+//! Tells of most keys that are not in a set that they are not, by one look at 32 bytes. It is stored beside the
+//! set, so its layout never changes: that of a library might, and then a repeat would be paid twice.
+//! This module must never say of a key in the set that it is not.
+
+/// One odd number for each word of a block, and the layout: the split block Bloom filter of the Apache
+/// Parquet specification (BloomFilter.md).
+const SALTS: [u32; 8] = [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
+
+/// Keys of a block: 256 bits for 20 keys let pass about one in 250 that are not there.
+const BLOCK_KEYS: usize = 20;
+
+const WORD_BYTES: usize = 4;
+const BLOCK_BYTES: usize = SALTS.len() * WORD_BYTES;
+
+type Block = [u32; 8];
+
+/// Over a set that does not change any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Filter(Vec<Block>);
+
+impl Filter {
+    /// Over as many keys, none of which is noted yet.
+    pub(crate) fn for_keys(count: usize) -> Self {
+        Self(vec![[0; 8]; count.div_ceil(BLOCK_KEYS).max(1)])
+    }
+
+    pub(crate) fn note(&mut self, key: &[u8; 16]) {
+        let (block, bits) = self.place(key);
+        for (word, bit) in self.0[block].iter_mut().zip(bits) {
+            *word |= bit;
+        }
+    }
+
+    pub(crate) fn may_have(&self, key: &[u8; 16]) -> bool {
+        let (block, bits) = self.place(key);
+        self.0[block].iter().zip(bits).all(|(word, bit)| word & bit != 0)
+    }
+
+    /// The block of a key, and its bit in each word.
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of 64 bits")]
+    fn place(&self, key: &[u8; 16]) -> (usize, Block) {
+        let hash = spread(u128::from_be_bytes(*key));
+        let block = ((hash >> 32) * self.0.len() as u64) >> 32;
+        (block as usize, SALTS.map(|salt| 1 << ((hash as u32).wrapping_mul(salt) >> 27)))
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        self.0.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// None for what is not a filter's bytes.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
+        let block = |bytes: &[u8; BLOCK_BYTES]| {
+            let mut words = bytes.as_chunks::<WORD_BYTES>().0.iter().map(|word| u32::from_le_bytes(*word));
+            std::array::from_fn(|_| words.next().unwrap_or_default())
+        };
+        (rest.is_empty() && !blocks.is_empty()).then(|| Self(blocks.iter().map(block).collect()))
+    }
+}
+
+/// Ids are random in some of their bits only (UUID versions 5 and 7); this makes 64 bits that all are. The steps
+/// and constants are those of SplitMix64 (Steele, Lea, Flood 2014).
+#[expect(clippy::cast_possible_truncation, reason = "the halves of 128 bits")]
+const fn spread(key: u128) -> u64 {
+    let mut hash = ((key >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ key as u64;
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::PaymentId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn every_key_is_found_and_few_others_are_with_ids_of_each_kind() {
+        let keyed = |number: u32| *Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()).as_bytes();
+        let timed = |_| PaymentId::from_uuid(Uuid::now_v7()).bytes();
+        for id in [&keyed as &dyn Fn(u32) -> [u8; 16], &timed] {
+            let ids: Vec<_> = (0..20_000).map(id).collect();
+            let (noted, others) = ids.split_at(10_000);
+            let mut filter = Filter::for_keys(noted.len());
+            noted.iter().for_each(|id| filter.note(id));
+            let filter = Filter::from_bytes(&filter.to_bytes()).expect("its own bytes");
+            assert!(noted.iter().all(|id| filter.may_have(id)));
+            let wrong = others.iter().filter(|id| filter.may_have(id)).count();
+            assert!(wrong < 150, "{wrong} of 10,000");
+        }
+        assert_eq!(Filter::from_bytes(&[0; 31]), None);
+        assert_eq!(Filter::from_bytes(&[]), None);
+    }
+
+    #[test]
+    fn what_was_stored_once_is_found_for_ever() {
+        let mut filter = Filter::for_keys(1);
+        filter.note(&std::array::from_fn(|index| u8::try_from(index).expect("small")));
+        let stored = filter.to_bytes();
+        assert_eq!(
+            stored.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            "0008000000080000001000000002000000000800000000200000000400000100"
+        );
+    }
+}
