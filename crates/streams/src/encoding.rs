@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub const CONTENT_TYPE: &str = "application/msgpack";
 
 /// What most events have at most, so that few records are copied while they grow.
-const EVENT_BYTES: usize = 320;
+const EVENT_BYTES: usize = 384;
 
 /// # Errors
 /// Where a value cannot be written, which a test of each event would show.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     AppendError, Batches, Chain, Condition, Cursor, Draft, Fault, Host, Inputs, Link, Log, LogName, Mark, Record, TraceSpan, Traces,
+    feed::Writer,
     follower::{Interrupted, recognise},
     metrics::WriterMetrics,
     now,
@@ -190,6 +191,7 @@ impl<S: Service> Engine<S> {
         let is_stalled = self.stalled == Some(*self.host.broker.link().borrow());
         self.host.health.note(self.log.name(), if is_stalled { Condition::Stalled } else { Condition::Up });
         self.snapshots.begin();
+        let writer = self.host.broker.feeds.writer(self.log.name());
         loop {
             let batch = tokio::select! {
                 batch = inputs.batch() => batch?,
@@ -214,7 +216,7 @@ impl<S: Service> Engine<S> {
             // A command is always answered, be it by a record without events: callers wait for the
             // cursor to pass their command.
             if !step.events.is_empty() || answers {
-                match self.append(step, &at, &inputs).await? {
+                match self.append(step, &at, &inputs, &writer).await? {
                     Ok(own) => {
                         (at.own, self.known) = (own, own);
                         if self.stalled.take().is_some() {
@@ -297,7 +299,13 @@ impl<S: Service> Engine<S> {
         cursor.advance(&input.log, input.seq);
     }
 
-    async fn append(&mut self, step: Step<S::Event>, at: &Checkpoint, inputs: &Inputs) -> Result<Result<Mark, Restart>, Fault> {
+    async fn append(
+        &mut self,
+        step: Step<S::Event>,
+        at: &Checkpoint,
+        inputs: &Inputs,
+        writer: &Writer,
+    ) -> Result<Result<Mark, Restart>, Fault> {
         let name = self.log.name();
         let concerns = step.concerns.iter().copied().collect();
         let decided_on: BTreeMap<LogName, Chain> = inputs.marks().into_iter().filter_map(|(log, mark)| Some((log, mark.chain?))).collect();
@@ -311,7 +319,7 @@ impl<S: Service> Engine<S> {
             Ok(seq) => {
                 self.service.appended(&step.events);
                 let own = Mark { seq, chain: draft.chain, created: at.own.created };
-                self.host.broker.feeds.offer(name, seq, draft, Arc::new(step.events));
+                writer.offer(seq, draft, Arc::new(step.events));
                 Ok(Ok(own))
             }
             Err(AppendError::Refused) => Ok(Err(Restart::Fenced)),

@@ -1,14 +1,17 @@
 //! A log read once by a process, for all that follow it there. Its newest records stand in a ring; who
 //! has fallen behind the ring reads on alone until it is back. What this process appends itself stands
-//! there as soon as it is acknowledged, with its events, so that nobody has to decode them.
+//! there as soon as it is acknowledged, with its events, so that nobody has to decode them; and while it is the
+//! log's writer, and hands on all there is, nothing is read back from the server, which is a third of what reading costs.
 //! This module must never interpret a record.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{Chain, Draft, Fault, Follower, Log, LogName, Mark, Record};
@@ -17,6 +20,10 @@ use crate::{Chain, Draft, Fault, Follower, Log, LogName, Mark, Record};
 /// sixteen shards has 64 of them.
 const RING_BYTES: usize = 2 * 1024 * 1024;
 
+/// A writer that hands on everything may have lost its log to another process without a word, while nothing
+/// comes in. So a log must have been handed on here to where it ended when it was asked this long ago.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// The logs that are read in a process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Feeds(Arc<Mutex<HashMap<LogName, Weak<Feed>>>>);
@@ -24,7 +31,16 @@ pub(crate) struct Feeds(Arc<Mutex<HashMap<LogName, Weak<Feed>>>>);
 #[derive(Debug)]
 struct Feed {
     ring: Arc<Mutex<Ring>>,
+    /// Whether the log's writer is in this process, and the ring has all that it appended.
+    is_handed_on: Arc<watch::Sender<bool>>,
     _task: AbortOnDropHandle<()>,
+}
+
+/// The writer of a log in this process, for as long as nobody is known to have appended besides.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    feeds: Feeds,
+    log: LogName,
 }
 
 #[derive(Debug)]
@@ -55,12 +71,35 @@ impl Feeds {
 
     /// Hands on what this process has appended at `seq`, where somebody follows the log.
     pub(crate) fn offer<E: Send + Sync + 'static>(&self, log: &LogName, seq: u64, draft: Draft, events: Arc<Vec<E>>) {
-        let Some(feed) = lock(&self.0).get(log).and_then(Weak::upgrade) else { return };
-        let mut ring = lock(&feed.ring);
-        if let Some(created) = ring.last.created
-            && seq == ring.last.seq + 1
-        {
-            ring.push(draft.stored(log.clone(), seq, created, events));
+        if let Some(feed) = self.running(log) {
+            feed.offer(log, seq, draft, events);
+        }
+    }
+
+    /// Who appends to `log` from here on, expecting to be the only one.
+    pub(crate) fn writer(&self, log: &LogName) -> Writer {
+        Writer { feeds: self.clone(), log: log.clone() }
+    }
+
+    fn running(&self, log: &LogName) -> Option<Arc<Feed>> {
+        lock(&self.0).get(log).and_then(Weak::upgrade)
+    }
+}
+
+impl Writer {
+    /// Hands on what was appended at `seq`.
+    pub(crate) fn offer<E: Send + Sync + 'static>(&self, seq: u64, draft: Draft, events: Arc<Vec<E>>) {
+        if let Some(feed) = self.feeds.running(&self.log) {
+            let is_handed_on = feed.offer(&self.log, seq, draft, events);
+            feed.is_handed_on.send_if_modified(|before| std::mem::replace(before, is_handed_on) != is_handed_on);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(feed) = self.feeds.running(&self.log) {
+            feed.is_handed_on.send_replace(false);
         }
     }
 }
@@ -68,16 +107,58 @@ impl Feeds {
 impl Feed {
     fn start(log: &Log, at: Mark) -> Self {
         let ring = Ring { records: VecDeque::new(), bytes: 0, last: at, has_ended: false, waiting: Vec::new() };
-        let ring = Arc::new(Mutex::new(ring));
-        let (fill, known) = (Arc::clone(&ring), Arc::clone(&ring));
+        let (ring, is_handed_on) = (Arc::new(Mutex::new(ring)), Arc::new(watch::Sender::new(false)));
+        let filling = fill(log.clone(), Arc::clone(&ring), Arc::clone(&is_handed_on));
+        Self { ring, is_handed_on, _task: AbortOnDropHandle::new(tokio::spawn(filling)) }
+    }
+
+    /// Whether it was the next record.
+    fn offer<E: Send + Sync + 'static>(&self, log: &LogName, seq: u64, draft: Draft, events: Arc<Vec<E>>) -> bool {
+        let mut ring = lock(&self.ring);
+        let created = ring.last.created.filter(|_| seq == ring.last.seq + 1);
+        if let Some(created) = created {
+            ring.push(draft.stored(log.clone(), seq, created, events));
+        }
+        created.is_some()
+    }
+}
+
+/// Fills a ring from the server, except while it is handed on all there is.
+async fn fill(log: Log, ring: Arc<Mutex<Ring>>, is_handed_on: Arc<watch::Sender<bool>>) {
+    let mut handed_on = is_handed_on.subscribe();
+    loop {
+        let (at, known) = (lock(&ring).last, Arc::clone(&ring));
+        let mut link = log.broker.link();
+        let generation = link.borrow_and_update().generation;
         let mut follower = Follower::start_with(log.clone(), at, move || lock(&known).last);
-        let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            while let Ok(record) = follower.next().await {
-                lock(&fill).push(record);
+        loop {
+            tokio::select! {
+                read = follower.next() => match read {
+                    Ok(record) => lock(&ring).push(record),
+                    Err(_) => return lock(&ring).end(),
+                },
+                // The sender is held here as well.
+                _ = handed_on.wait_for(|is_handed_on| *is_handed_on) => break,
             }
-            lock(&fill).end();
-        }));
-        Self { ring, _task: task }
+        }
+        drop(follower);
+        tokio::select! {
+            _ = handed_on.wait_for(|is_handed_on| !*is_handed_on) => {}
+            // What is behind a new connection may be another log, which a follower finds out.
+            _ = link.wait_for(|link| link.generation != generation) => {}
+            () = left_behind(&log, &ring) => {}
+        }
+        is_handed_on.send_replace(false);
+    }
+}
+
+/// Ends when the log has had more for a while than the ring.
+async fn left_behind(log: &Log, ring: &Mutex<Ring>) {
+    let mut end = 0;
+    while lock(ring).last.seq >= end {
+        // A server that does not answer is noticed by those who append.
+        end = log.info().await.map_or(end, |info| info.last);
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

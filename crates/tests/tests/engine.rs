@@ -5,8 +5,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use streams::{
-    AppendError, Broker, Checkpoint, CommandAppender, Cursor, Draft, Engine, Fault, Host, LogName, Mark, Record, Service, Snapshot, Step,
-    Topology,
+    AppendError, Batches, Broker, Checkpoint, CommandAppender, Cursor, Draft, Engine, Fault, Host, Inputs, LogName, Mark, Record, Service,
+    Snapshot, Step, Topology,
 };
 use tests::{Nats, PATIENCE, freeze};
 use tokio::sync::mpsc;
@@ -149,6 +149,34 @@ async fn two_engines_on_one_log_say_everything_once() {
     feed(&broker, COUNT).await;
     check(&broker, COUNT).await;
     host.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_appends_is_read_where_a_writer_hands_on_its_own() {
+    const COUNT: u64 = 3;
+    let nats = Nats::start().expect("a nats-server");
+    let host = host(&nats).await;
+    let broker = host.broker.clone();
+    tokio::spawn(count(host.clone()));
+    feed(&broker, COUNT).await;
+    check(&broker, COUNT).await;
+    let batches = Batches { records: 1, bytes: 1 };
+    let mut inputs = Inputs::follow(&broker, vec![(sums(), Mark::default())], &Cursor::default(), batches);
+    let mut last = Mark::default();
+    let mut read = async || {
+        let batch = tokio::time::timeout(PATIENCE, inputs.batch()).await.expect("in time").expect("no fault");
+        last = batch.front().expect("a record").mark();
+        last
+    };
+    while read().await.seq < broker.log(sums()).info().await.expect("a log").last {}
+    // It has come to the end, so this one is handed on to it, and it reads from the server no more.
+    feed(&broker, 1).await;
+    let before = read().await;
+    let other = self::host(&nats).await.broker.log(sums());
+    let draft =
+        Draft::new(&[(0_u64, 0_u64)], &Cursor::default(), Vec::new()).expect("encodes").chained(before.chain.expect("a chained log"));
+    let seq = other.append(&draft, Some(before.seq)).await.expect("the engine is idle");
+    assert_eq!(read().await.seq, seq);
 }
 
 #[tokio::test(flavor = "multi_thread")]
