@@ -36,8 +36,11 @@ struct Args {
     /// Where the result goes, with its table and plots beside it [default: bench/results/<date>.json].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Measure nothing: write table, plots and README of a stored result anew.
+    /// Go on with a stored result that lacks measurements: take those, as long as nothing has another version now.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "only", "runs", "out"])]
+    resume: Option<PathBuf>,
+    /// Measure nothing: write table, plots and README of a stored result anew.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "only", "runs", "out", "resume"])]
     render: Option<PathBuf>,
 }
 
@@ -77,36 +80,51 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     Ok(is_well)
 }
 
-/// Takes all measurements, storing what there is after each; and where that is.
+/// Takes all measurements, or those that a stored result lacks, storing what there is after each; and where that is.
 async fn take(args: &Args) -> anyhow::Result<(Report, PathBuf)> {
-    let mut plan = if args.quick { Plan::quick() } else { Plan::full() };
-    plan.runs = args.runs.map_or(plan.runs, usize::from);
-    let numbers: Vec<u8> = measure::NUMBERS.into_iter().filter(|number| args.only.is_empty() || args.only.contains(number)).collect();
     if let Some(unknown) = args.only.iter().find(|number| !measure::NUMBERS.contains(number)) {
         anyhow::bail!("there is no measurement {unknown}: choose among {:?}", measure::NUMBERS);
     }
-    let mut report = Report {
+    let (mut report, file) = begun(args)?;
+    std::fs::create_dir_all(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+        .with_context(|| format!("the folder of {} cannot be made", file.display()))?;
+    let numbers: Vec<u8> = measure::NUMBERS.into_iter().filter(|number| args.only.is_empty() || args.only.contains(number)).collect();
+    let plan = Plan { runs: report.runs, ..if report.quick { Plan::quick() } else { Plan::full() } };
+    let mut bench = Bench::new(plan)?;
+    for number in numbers {
+        if report.has(number) {
+            continue;
+        }
+        if let Err(error) = measure::take(number, &mut bench).await {
+            bench.missing(number, &format!("{error:#}"));
+        }
+        report.replace(number, bench.recorder.series(), &bench.failures);
+        report.write(&file)?;
+    }
+    bench.finish();
+    Ok((report, file))
+}
+
+/// The result that is gone on with, or one that has nothing yet; and where it goes.
+fn begun(args: &Args) -> anyhow::Result<(Report, PathBuf)> {
+    let versions = machine::versions();
+    if let Some(file) = &args.resume {
+        let report = Report::read(file)?;
+        ensure!(report.versions == versions, "{} was taken with {:?}, and here are {versions:?}", file.display(), report.versions);
+        return Ok((report, file.clone()));
+    }
+    let plan = if args.quick { Plan::quick() } else { Plan::full() };
+    let report = Report {
         schema: SCHEMA,
         taken_at: streams_now(),
         quick: plan.quick,
-        runs: plan.runs,
+        runs: args.runs.map_or(plan.runs, usize::from),
         machine: Machine::here(&std::env::temp_dir())?,
-        versions: machine::versions(),
+        versions,
         series: Vec::new(),
         failures: Vec::new(),
     };
     let file = args.out.clone().unwrap_or_else(|| default_file(&report));
-    std::fs::create_dir_all(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-        .with_context(|| format!("the folder of {} cannot be made", file.display()))?;
-    let mut bench = Bench::new(plan)?;
-    for number in numbers {
-        if let Err(error) = measure::take(number, &mut bench).await {
-            bench.missing(number, &format!("{error:#}"));
-        }
-        (report.series, report.failures) = (bench.recorder.series(), bench.failures.clone());
-        report.write(&file)?;
-    }
-    bench.finish();
     Ok((report, file))
 }
 

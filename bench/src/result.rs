@@ -137,8 +137,48 @@ impl Report {
         fs::write(file, text).with_context(|| format!("the result cannot be written to {}", file.display()))
     }
 
+    /// Whether a measurement was taken, and nothing of it is missing.
+    #[must_use]
+    pub fn has(&self, number: u8) -> bool {
+        self.of(number).next().is_some() && !self.failures.iter().any(|failure| failure.number == number)
+    }
+
+    /// Takes over what `series` and `failures` have of a measurement, in place of what there was.
+    pub fn replace(&mut self, number: u8, series: Vec<Series>, failures: &[Failure]) {
+        self.series.retain(|series| series.subject.number != number);
+        self.series.extend(series.into_iter().filter(|series| series.subject.number == number));
+        self.series.sort_by_key(|series| series.subject.number);
+        self.failures.retain(|failure| failure.number != number);
+        self.failures.extend(failures.iter().filter(|failure| failure.number == number).cloned());
+    }
+
     /// The series of a measurement.
     pub fn of(&self, number: u8) -> impl Iterator<Item = &Series> {
         self.series.iter().filter(move |series| series.subject.number == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{report, series};
+
+    fn of(number: u8, id: &str) -> Series {
+        let mut series = series(id, System::Millrace, 1.0);
+        series.subject.number = number;
+        series
+    }
+
+    #[test]
+    fn a_measurement_that_is_taken_again_takes_the_place_of_what_there_was() {
+        let failed = |why: &str| Failure { number: 2, why: why.to_owned() };
+        let mut report = report(vec![of(1, "a"), of(2, "b"), of(3, "c")]);
+        report.failures.push(failed("no room"));
+        assert!(report.has(1) && !report.has(2) && !report.has(4));
+        report.replace(2, vec![of(2, "d"), of(3, "e")], &[]);
+        assert!(report.has(2));
+        assert_eq!(report.series.iter().map(|series| series.subject.id.as_str()).collect::<Vec<_>>(), ["a", "d", "c"]);
+        report.replace(2, Vec::new(), &[failed("no room again")]);
+        assert!(!report.has(2) && report.of(2).next().is_none());
     }
 }
