@@ -8,7 +8,10 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{Chain, Fault, Log, LogInfo, Mark, Record, pull};
@@ -19,6 +22,9 @@ const READ_AHEAD_RECORDS: usize = 1_024;
 const READ_AHEAD_BYTES: usize = 512 * 1024;
 /// Pause before a consumer is made again that could not be made or was lost.
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
+/// A new leader of a replicated log was seen to say that it ends before what was acknowledged, until it had
+/// applied all that its quorum has. Only what it still says after this long is believed.
+const LEADER_WAIT: Duration = Duration::from_secs(5);
 /// A log is said to be out of reach once per this many failed attempts.
 const COMPLAIN_EVERY: u32 = 100;
 
@@ -181,9 +187,14 @@ fn chain_at(mark: &Mark) -> Option<Chain> {
 
 /// Makes sure that the log is the one that was read up to `after`; says how it stands.
 pub(crate) async fn recognise(log: &Log, after: &Mark) -> Result<LogInfo, Interrupted> {
-    let info = log.info().await?;
-    let created = info.created;
     let (name, seq) = (log.name().clone(), after.seq);
+    let since = Instant::now();
+    let mut info = log.info().await?;
+    while info.last < seq && info.replicas > 1 && since.elapsed() < LEADER_WAIT {
+        tokio::time::sleep(REOPEN_PAUSE).await;
+        info = log.info().await?;
+    }
+    let created = info.created;
     if seq > 0 && after.created.is_some_and(|before| before != created) {
         return Err(Fault::Replaced { log: name, seq }.into());
     }

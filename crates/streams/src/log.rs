@@ -44,6 +44,8 @@ pub struct LogInfo {
     pub bytes: u64,
     /// When its stream was created, in microseconds since 1970.
     pub created: i64,
+    /// How many servers keep it.
+    pub replicas: usize,
 }
 
 /// A log of this name on a server.
@@ -95,7 +97,13 @@ impl Log {
     /// A sentence, where the server does not say.
     pub async fn info(&self) -> Result<LogInfo, String> {
         let info = self.stream().await?.get_info().await.map_err(|error| error.to_string())?;
-        Ok(LogInfo { last: info.state.last_sequence, records: info.state.messages, bytes: info.state.bytes, created: micros(info.created) })
+        Ok(LogInfo {
+            last: info.state.last_sequence,
+            records: info.state.messages,
+            bytes: info.state.bytes,
+            created: micros(info.created),
+            replicas: info.config.num_replicas,
+        })
     }
 
     /// One record, by its leader's word, of a stream that was created at `created`.
