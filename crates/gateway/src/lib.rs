@@ -6,7 +6,6 @@ mod account;
 mod arguments;
 mod auth;
 mod bank;
-mod budget;
 mod callers;
 mod cursors;
 mod customer;
@@ -20,7 +19,7 @@ mod limits;
 mod metrics;
 mod models;
 mod mutation;
-
+mod object;
 mod operation;
 mod operation_metrics;
 mod pay;

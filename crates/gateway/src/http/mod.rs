@@ -2,6 +2,7 @@
 //! must never know a field.
 
 mod answer;
+mod budget;
 mod origin;
 mod post;
 mod protocol;
@@ -14,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::{HeaderMap, header::AUTHORIZATION},
+    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
     middleware::{from_fn, from_fn_with_state},
     response::Response,
     routing::get,
@@ -24,14 +25,11 @@ use streams::Host;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use origin::is_this_machine;
 pub use origin::{OriginError, Origins};
 
-use crate::{
-    Gateway, Playground, SignedIn,
-    budget::{self, Budget},
-    errors::Failure,
-    health, playground, traces,
-};
+use self::budget::Budget;
+use crate::{Gateway, Playground, SignedIn, errors::Failure, health, playground, traces};
 
 /// What each handler has.
 #[derive(Clone)]
@@ -67,15 +65,21 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, pl
         .layer(cors)
         // Behind that layer: a page from elsewhere may use the API, but not read whom the playground is signed in as.
         .merge(playground::routes(playground))
+        .fallback(nothing)
         .layer(from_fn(traces::follow));
     let listener = listener.tap_io(move |connection| give_up_after(connection, slow_reader));
     axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
+async fn nothing() -> Response {
+    let message = "There is nothing at this path; GraphQL is at /graphql.";
+    answer::with_status(StatusCode::NOT_FOUND, Failure::BadRequest(message.to_owned()))
+}
+
 /// GraphQL, on one path.
 fn graphql(door: Door) -> Router {
     let budget = Budget::new(&door.gateway.limits);
-    let methods = get(post::get).post(post::post).layer(from_fn_with_state(budget, budget::admit));
+    let methods = get(post::get).post(post::post).fallback(post::neither).layer(from_fn_with_state(budget, budget::admit));
     Router::new().route("/graphql", methods).with_state(door)
 }
 
