@@ -139,7 +139,7 @@ impl Running {
         let mut running = Self { gateway: None, playground: Playground::default(), host, requests: Requests::new()? };
         match (listener, door) {
             (Some(listener), Some(door)) => running.start_gateway(args, data, listener, door),
-            (Some(listener), None) => running.listen(gateway::serve_health(listener, running.host.clone())),
+            (Some(listener), None) => running.requests.spawn(&running.host, gateway::serve_health(listener, running.host.clone())),
             (None, _) => {}
         }
         Ok(running)
@@ -154,15 +154,7 @@ impl Running {
         let schema = gateway::schema(Arc::clone(&bank), access.introspection, &limits);
         let gateway = Gateway::new(schema, access.keys, limits, documents);
         self.gateway = Some(bank);
-        self.listen(gateway::serve(listener, gateway, origins, self.playground.clone(), self.host.clone()));
-    }
-
-    fn listen(&self, serving: impl Future<Output = std::io::Result<()>> + Send + 'static) {
-        let serving = async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "This process has stopped listening");
-            }
-        };
+        let serving = gateway::serve(listener, gateway, origins, self.playground.clone(), self.host.clone());
         self.requests.spawn(&self.host, serving);
     }
 
