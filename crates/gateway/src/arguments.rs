@@ -6,7 +6,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use async_graphql::{
-    Name, Positioned, Request, ServerError, ServerResult, Value as ConstValue, Variables,
+    Name, Number, Positioned, Request, ServerError, ServerResult, Value as ConstValue, Variables,
     extensions::{Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest},
     parser::types::{Directive, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet},
     registry::{MetaInputValue, MetaType, MetaTypeName, Registry},
@@ -63,6 +63,12 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn check(mut self) -> ServerResult<()> {
+        for Positioned { pos, node: definition } in &self.operation.variable_definitions {
+            let (name, ty) = (&definition.name.node, definition.var_type.node.to_string());
+            if let Some(value) = self.variables.get(name) {
+                self.given(&ty, value).map_err(|why| bad_request(&format!("The variable ${name} cannot be taken: {why}."), Some(*pos)))?;
+            }
+        }
         let root = match self.operation.ty {
             OperationType::Query => Some(self.registry.query_type.as_str()),
             OperationType::Mutation => self.registry.mutation_type.as_deref(),
@@ -123,6 +129,26 @@ impl<'a> Walk<'a> {
         })
     }
 
+    /// A variable's value, by its declared type.
+    fn given(&self, ty: &str, value: &ConstValue) -> Result<(), String> {
+        match (MetaTypeName::create(ty), value) {
+            (MetaTypeName::NonNull(inner), value) => self.given(inner, value),
+            (MetaTypeName::List(inner), ConstValue::List(items)) => items.iter().try_for_each(|item| self.given(inner, item)),
+            (MetaTypeName::List(inner), value) => self.given(inner, value),
+            (MetaTypeName::Named(name), value) => match (self.registry.types.get(name), value) {
+                (_, ConstValue::Null) => Ok(()),
+                (Some(MetaType::InputObject { input_fields, .. }), ConstValue::Object(fields)) => fields
+                    .iter()
+                    .filter_map(|(name, value)| Some((input_fields.get(name.as_str())?, value)))
+                    .try_for_each(|(meta, value)| self.given(&meta.ty, value)),
+                (Some(MetaType::InputObject { .. }), _) => Err(no_object(name)),
+                (_, ConstValue::Number(number)) => int(name, number),
+                (_, _) => Ok(()),
+            },
+        }
+    }
+
+    /// What is written in the document, by the type of the place where it stands.
     fn value(&self, ty: &str, value: &Value) -> Result<(), String> {
         match (MetaTypeName::create(ty), value) {
             (_, Value::Variable(name)) => self.variable(ty, name),
@@ -145,8 +171,7 @@ impl<'a> Walk<'a> {
         if !fits(&declared, ty) {
             return Err(format!("${name} is declared as {}, and stands where {ty} is expected", definition.node.var_type.node));
         }
-        let given = self.variables.get(name).cloned().unwrap_or_default();
-        self.value(ty, &given.into_value())
+        Ok(())
     }
 
     fn named(&self, name: &str, value: &Value) -> Result<(), String> {
@@ -156,13 +181,20 @@ impl<'a> Walk<'a> {
                 .iter()
                 .filter_map(|(name, value)| Some((input_fields.get(name.as_str())?, value)))
                 .try_for_each(|(meta, value)| self.value(place(meta), value)),
-            (Some(MetaType::InputObject { .. }), _) => Err(format!("expected an object, of type {name}")),
-            (_, Value::Number(number)) if name == "Int" && number.as_i64().is_some_and(|number| i32::try_from(number).is_err()) => {
-                Err("an Int has 32 bits".to_owned())
-            }
+            (Some(MetaType::InputObject { .. }), _) => Err(no_object(name)),
+            (_, Value::Number(number)) => int(name, number),
             (_, _) => Ok(()),
         }
     }
+}
+
+fn no_object(ty: &str) -> String {
+    format!("expected an object, of type {ty}")
+}
+
+fn int(ty: &str, number: &Number) -> Result<(), String> {
+    let is_too_large = ty == "Int" && number.as_i64().is_some_and(|number| i32::try_from(number).is_err());
+    if is_too_large { Err("an Int has 32 bits".to_owned()) } else { Ok(()) }
 }
 
 /// The type that is expected of what stands there: where there is a default, a variable that may be null is good enough.
