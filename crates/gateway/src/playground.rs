@@ -16,7 +16,7 @@ use axum::{
 use rust_embed::{Embed, EmbeddedFile};
 use serde_json::{Value, json};
 
-use crate::http::is_this_machine;
+use crate::{errors::Failure, http::is_this_machine};
 
 /// What `./just web` built; empty where it did not.
 #[derive(Embed)]
@@ -80,7 +80,8 @@ async fn asset(Path(name): Path<String>) -> Response {
 async fn signed_in(State(playground): State<Playground>, headers: HeaderMap) -> Response {
     let is_here = headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(is_this_machine);
     if playground.demo.get().is_some() && !is_here {
-        let body = Json(json!({ "errors": [{ "message": "Ask for this by a name of the machine itself, like localhost." }] }));
+        let failure = Failure::Forbidden("Ask for this by a name of the machine itself, like localhost.");
+        let body = Json(json!({ "errors": [{ "message": failure.message(), "extensions": { "code": failure.code() } }] }));
         return (StatusCode::FORBIDDEN, [(CACHE_CONTROL, KEEP_NOT)], body).into_response();
     }
     ([(CACHE_CONTROL, KEEP_NOT)], Json(json!({ "demo": playground.demo.get() }))).into_response()
