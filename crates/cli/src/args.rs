@@ -16,7 +16,7 @@ pub(crate) const DEFAULT_DATA: &str = ".data";
 
 /// Millrace: a reactive payments backend.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "millrace", version, propagate_version = true)]
 pub(crate) struct Args {
     /// What is logged to standard error, as a tracing filter.
     #[arg(long, global = true, env = "MILLRACE_LOG", default_value = "info,async_nats=off")]

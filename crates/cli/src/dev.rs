@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
+use gateway::Playground;
 use streams::{Broker, Host};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,7 @@ use crate::{
     data::DataFolder,
     demo::{self, Demo},
     nats::{self, NATS_PORT, NatsServer},
-    serve::{GATEWAY_PORT, Roles, Running, listen, topology},
+    serve::{Door, GATEWAY_PORT, Roles, Running, listen, topology},
     stop,
     telemetry::Telemetry,
 };
@@ -31,10 +32,11 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let topology = topology(&args.bank)?;
     let program = nats::find(args.nats_server.as_deref())?;
     let data = if args.ephemeral { DataFolder::ephemeral()? } else { DataFolder::open(&args.data)? };
-    let access = args.access.for_development(&data).await?;
+    let door = Door::new(args.access.for_development(&data).await?, &args.bank)?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, if args.any_port { 0 } else { GATEWAY_PORT }));
     let listener = listen(args.listen.unwrap_or(any)).await?;
     let address = listener.local_addr()?;
+    let door = if address.ip().is_loopback() { door.of_this_machine() } else { door };
     let nats_port = nats::free_port(args.nats_port.unwrap_or(if args.any_port { 0 } else { NATS_PORT }))?;
     let stop = CancellationToken::new();
     stop::on_signal(stop.clone())?;
@@ -46,7 +48,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
             let broker = Broker::connect(&url).await.with_context(|| nats_log(data.path()))?;
             streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
             let host = Host::new(broker, Arc::clone(&topology));
-            let running = Running::start(&Roles::all(&topology), &args.bank, &data, host, Some(listener), Some(access))?;
+            let running = Running::start(&Roles::all(&topology), &args.bank, &data, host, Some(listener), Some(door))?;
             let is_level = match &running.gateway {
                 Some(bank) => tokio::time::timeout(LEVEL_WAIT, bank.models.level()).await.is_ok(),
                 None => false,
@@ -90,7 +92,8 @@ fn print_summary(address: SocketAddr, nats: &str, data: &Path, ephemeral: bool, 
     let folder: PathBuf = data.to_owned();
     let kept = if ephemeral { "thrown away at the end" } else { "kept; delete the folder to start over" };
     println!("\nMillrace is up.\n");
-    println!("  Playground   {url}/");
+    let hint = if Playground::is_built() { "" } else { "   (not built into this binary: ./just web builds it)" };
+    println!("  Playground   {url}/{hint}");
     println!("  GraphQL      {url}/graphql");
     println!("  Websocket    ws://{address}/graphql   (graphql-transport-ws)");
     println!("  nats-server  {nats}");

@@ -14,7 +14,7 @@ pub(crate) struct LimitArgs {
     /// Levels of selections.
     #[arg(long, env = "MILLRACE_MAX_DEPTH", value_name = "N", default_value_t = Limits::default().depth)]
     max_depth: usize,
-    /// Fields of an answer, those of a page multiplied by its length.
+    /// Fields of an answer, those of a page or a bulk multiplied by its length.
     #[arg(long, env = "MILLRACE_MAX_COMPLEXITY", value_name = "N", default_value_t = Limits::default().complexity)]
     max_complexity: usize,
     /// Aliases in an operation.

@@ -92,6 +92,26 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("the gateway cannot listen on {address}, {hint}"))
 }
 
+/// What a gateway is told from outside. It is read before anything is started: what is wrong with it is then all
+/// that is said.
+pub(crate) struct Door {
+    access: Access,
+    documents: Documents,
+    origins: Origins,
+}
+
+impl Door {
+    pub(crate) fn new(access: Access, args: &BankArgs) -> anyhow::Result<Self> {
+        let documents = args.trusted_documents.as_deref().map_or(Ok(Documents::default()), Documents::trusted)?;
+        Ok(Self { access, documents, origins: Origins::new(&args.origins)? })
+    }
+
+    /// The same, to be reached by names of the machine itself only.
+    pub(crate) fn of_this_machine(self) -> Self {
+        Self { origins: self.origins.of_this_machine(), ..self }
+    }
+}
+
 /// A process's services and gateway, running.
 pub(crate) struct Running {
     /// The gateway's inside, where this process has one.
@@ -99,52 +119,43 @@ pub(crate) struct Running {
     /// Whom its playground is signed in as.
     pub playground: Playground,
     host: Host,
-    requests: Runtime,
+    requests: Requests,
 }
 
 impl Running {
-    /// Starts `roles` on a broker whose streams are there; a gateway is what has `access`.
+    /// Starts `roles` on a broker whose streams are there; a gateway is what has a `door`.
     pub(crate) fn start(
         roles: &Roles,
         args: &BankArgs,
         data: &DataFolder,
         host: Host,
         listener: Option<TcpListener>,
-        access: Option<Access>,
+        door: Option<Door>,
     ) -> anyhow::Result<Self> {
         let settings = Settings { shards: roles.shards.clone(), limits: args.limits() };
         for role in &roles.services {
             services::run(*role, &settings, &host, &data.state())?;
         }
-        let mut running = Self { gateway: None, playground: Playground::default(), host, requests: runtime_for_requests()? };
-        match (listener, access) {
-            (Some(listener), Some(access)) => running.start_gateway(args, data, listener, access)?,
-            (Some(listener), None) => running.listen(gateway::serve_health(listener, running.host.clone())),
+        let mut running = Self { gateway: None, playground: Playground::default(), host, requests: Requests::new()? };
+        match (listener, door) {
+            (Some(listener), Some(door)) => running.start_gateway(args, data, listener, door),
+            (Some(listener), None) => running.requests.spawn(&running.host, gateway::serve_health(listener, running.host.clone())),
             (None, _) => {}
         }
         Ok(running)
     }
 
-    fn start_gateway(&mut self, args: &BankArgs, data: &DataFolder, listener: TcpListener, access: Access) -> anyhow::Result<()> {
+    fn start_gateway(&mut self, args: &BankArgs, data: &DataFolder, listener: TcpListener, door: Door) {
+        let Door { access, documents, origins } = door;
         let models = Arc::new(Models::new(&data.models(), self.host.topology.shards));
         models.run(&self.host);
         let bank = Arc::new(Bank::new(models, &self.host, access.issuer));
         let limits = Limits::from(&args.sizes);
         let schema = gateway::schema(Arc::clone(&bank), access.introspection, &limits);
-        let documents = args.trusted_documents.as_deref().map_or(Ok(Documents::default()), Documents::trusted)?;
         let gateway = Gateway::new(schema, access.keys, limits, documents);
         self.gateway = Some(bank);
-        self.listen(gateway::serve(listener, gateway, Origins::new(&args.origins)?, self.playground.clone(), self.host.clone()));
-        Ok(())
-    }
-
-    fn listen(&self, serving: impl Future<Output = std::io::Result<()>> + Send + 'static) {
-        let serving = async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "This process has stopped listening");
-            }
-        };
-        self.host.tasks.spawn_on(serving, self.requests.handle());
+        let serving = gateway::serve(listener, gateway, origins, self.playground.clone(), self.host.clone());
+        self.requests.spawn(&self.host, serving);
     }
 
     /// Stops everything; says if something had to be left behind.
@@ -156,18 +167,37 @@ impl Running {
             // Open websockets end here; nothing is lost, since the logs have it.
             tracing::debug!("Some tasks were still busy");
         }
-        self.requests.shutdown_background();
     }
 }
 
 /// Requests have threads of their own, and the services' go before them: what was accepted is booked
 /// before more is taken in, and no flood of requests stands in its way.
-fn runtime_for_requests() -> std::io::Result<Runtime> {
-    let step_back = || {
-        // On Linux this holds for the calling thread alone. Where it is refused, all are equal.
-        let _ = rustix::process::nice(REQUESTS_NICENESS);
-    };
-    Builder::new_multi_thread().thread_name("requests").on_thread_start(step_back).enable_all().build()
+struct Requests(Option<Runtime>);
+
+impl Requests {
+    fn new() -> std::io::Result<Self> {
+        let step_back = || {
+            // On Linux this holds for the calling thread alone. Where it is refused, all are equal.
+            let _ = rustix::process::nice(REQUESTS_NICENESS);
+        };
+        let runtime = Builder::new_multi_thread().thread_name("requests").on_thread_start(step_back).enable_all().build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn spawn(&self, host: &Host, serving: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.0 {
+            host.tasks.spawn_on(serving, runtime.handle());
+        }
+    }
+}
+
+/// Whoever lets go of it, after a failure too, stands on a thread that must not wait for others.
+impl Drop for Requests {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// The `serve` command.
@@ -175,7 +205,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(args.bank.otlp.as_deref())?;
     let topology = topology(&args.bank)?;
     let roles = Roles::chosen(&args.roles, &args.shards, &topology)?;
-    let access = if roles.gateway { Some(args.access.for_production().await?) } else { None };
+    let door = if roles.gateway { Some(Door::new(args.access.for_production().await?, &args.bank)?) } else { None };
     let data = DataFolder::open(&args.data)?;
     let address = args.listen.or_else(|| roles.gateway.then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, GATEWAY_PORT))));
     let listener = match address {
@@ -187,7 +217,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     stop::on_signal(stop.clone())?;
     let broker = Broker::connect(&args.nats).await?;
     streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
-    let running = Running::start(&roles, &args.bank, &data, Host::new(broker, topology), listener, access)?;
+    let running = Running::start(&roles, &args.bank, &data, Host::new(broker, topology), listener, door)?;
     match address {
         Some(address) if roles.gateway => tracing::info!("Serving GraphQL at http://{address}/graphql"),
         Some(address) => tracing::info!("Serving without a gateway, /health/ready and /metrics at http://{address}"),

@@ -6,11 +6,12 @@ use projections::{AccountRow, BalanceRow};
 
 use crate::{
     Bank, Caller, ReadError,
+    cursors::List,
     customer::Customer,
     errors::Failure,
     payment::Payment,
     scalars::{Currency, DateTime, Decimal, Iban},
-    schema::{Page, bank, decode_cursor, encode_cursor, page, page_complexity, page_size},
+    schema::{Page, bank, page, page_complexity, page_size},
     transaction::Transaction,
 };
 
@@ -123,10 +124,10 @@ impl Account {
         after: Option<String>,
     ) -> Result<Page<Transaction>> {
         let size = page_size(first)?;
-        let before = after.as_deref().map(decode_cursor).transpose()?.and_then(|numbers| numbers.first().copied());
-        let newest = before.map_or(u64::MAX, |version| version.saturating_sub(1));
+        let list = List::of("transactions", self.row.id);
+        let newest = list.place(after.as_deref())?.map_or(u64::MAX, |[version]| version.saturating_sub(1));
         let rows = bank(ctx).overview(self.row.id).await?.entries_down(self.row.id, newest, size + 1).map_err(Failure::from)?;
-        let rows = rows.into_iter().map(|entry| (encode_cursor(&[entry.version]), Transaction { account: self.row.clone(), entry }));
+        let rows = rows.into_iter().map(|entry| (list.cursor(&[entry.version]), Transaction { account: self.row.clone(), entry }));
         Ok(page(rows.collect(), size, after.is_none()))
     }
 
@@ -140,10 +141,11 @@ impl Account {
     ) -> Result<Page<Payment>> {
         let size = page_size(first)?;
         let bank = bank(ctx);
-        let after_number = after.as_deref().map(decode_cursor).transpose()?.and_then(|numbers| numbers.first().copied());
+        let list = List::of("payments", self.row.id);
+        let after_number = list.place(after.as_deref())?.map(|[number]| number);
         let shard = domain::Shard::of(self.row.id, bank.models.shards());
         let rows = bank.history(shard).await?.payments_of(self.row.id, after_number, size + 1).map_err(Failure::from)?;
-        let rows = rows.into_iter().map(|row| (encode_cursor(&[row.number]), Payment { row })).collect();
+        let rows = rows.into_iter().map(|row| (list.cursor(&[row.number]), Payment { row })).collect();
         Ok(page(rows, size, after.is_none()))
     }
 }

@@ -7,8 +7,9 @@ use projections::CustomerRow;
 use crate::{
     Bank, ReadError,
     account::Account,
+    cursors::List,
     scalars::{Currency, DateTime, Iban},
-    schema::{Page, bank, decode_cursor, encode_cursor, page, page_complexity, page_size},
+    schema::{Page, bank, page, page_complexity, page_size},
 };
 
 /// The name under which the bank itself is shown.
@@ -54,11 +55,11 @@ impl Customer {
         after: Option<String>,
     ) -> Result<Page<Account>> {
         let size = page_size(first)?;
-        let from = after.as_deref().map(decode_cursor).transpose()?;
-        let from = from.and_then(|numbers| numbers.first().copied()).map_or(0, |ordinal| ordinal.saturating_add(1));
+        let list = List::of("accounts", self.id);
+        let from = list.place(after.as_deref())?.map_or(0, |[ordinal]| ordinal.saturating_add(1));
         let rows = bank(ctx).models.directory.accounts_of(self.id, u32::try_from(from).unwrap_or(u32::MAX), size + 1);
         let rows = rows.map_err(crate::errors::Failure::from)?;
-        let rows = rows.into_iter().map(|row| (encode_cursor(&[u64::from(row.ordinal)]), Account { row })).collect();
+        let rows = rows.into_iter().map(|row| (list.cursor(&[u64::from(row.ordinal)]), Account { row })).collect();
         Ok(page(rows, size, after.is_none()))
     }
 }

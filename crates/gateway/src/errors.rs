@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     RateLimited,
     /// It took longer than an operation may take.
     TimedOut,
+    /// Its body did not come in time, so nothing was done.
+    BodyTooSlow,
     /// A document that nobody stored, or that was forgotten.
     PersistedQueryNotFound,
     /// A document that is not on the list.
@@ -54,7 +56,7 @@ impl Failure {
             Self::BadRequest(_) => "BAD_REQUEST",
             Self::LimitExceeded(_) => "LIMIT_EXCEEDED",
             Self::RateLimited => "RATE_LIMITED",
-            Self::TimedOut => "TIMED_OUT",
+            Self::TimedOut | Self::BodyTooSlow => "TIMED_OUT",
             // The name that clients of automatic persisted queries look for.
             Self::PersistedQueryNotFound => "PERSISTED_QUERY_NOT_FOUND",
             Self::UntrustedDocument => "UNTRUSTED_DOCUMENT",
@@ -73,7 +75,7 @@ impl Failure {
     /// Whether the same may work a moment later.
     const fn passes(&self) -> bool {
         match self {
-            Self::Overloaded | Self::Unavailable(_) | Self::StaleRead | Self::RateLimited | Self::TimedOut => true,
+            Self::Overloaded | Self::Unavailable(_) | Self::StaleRead | Self::RateLimited | Self::TimedOut | Self::BodyTooSlow => true,
             Self::BadRequest(_)
             | Self::LimitExceeded(_)
             | Self::PersistedQueryNotFound
@@ -109,6 +111,7 @@ impl Failure {
             Self::TimedOut => {
                 "This took too long, and may have been done or not. Repeat it with the same idempotency key to find out.".to_owned()
             }
+            Self::BodyTooSlow => "Nothing was done: the request's body did not come in time. Send it again.".to_owned(),
             // The words that clients of automatic persisted queries look for.
             Self::PersistedQueryNotFound => "PersistedQueryNotFound".to_owned(),
             Self::UntrustedDocument => "This gateway runs documents of its list only: name one by its id.".to_owned(),

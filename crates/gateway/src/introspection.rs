@@ -1,18 +1,28 @@
-//! Who may ask what the schema holds. In production that is whoever signed in: what is there to be asked
-//! is the first thing that somebody who looks for a way in wants to know. This module must never know a field.
+//! Who may ask what the schema holds, and how much of it at once. In production that is whoever signed in: what is
+//! there to be asked is the first thing that somebody who looks for a way in wants to know. This module must never
+//! know a field of the schema.
 
 use std::{
     any::{Any, TypeId},
+    collections::HashSet,
     sync::Arc,
 };
 
 use async_graphql::{
-    Request, SchemaBuilder, ServerResult, Variables,
+    Name, Request, SchemaBuilder, ServerResult, Variables,
     extensions::{Extension, ExtensionContext, ExtensionFactory, NextParseQuery, NextPrepareRequest},
-    parser::types::{ExecutableDocument, Selection, SelectionSet},
+    parser::types::{ExecutableDocument, Field, Selection, SelectionSet},
+    registry::{MetaType, Registry},
 };
 
-use crate::{Caller, errors::Failure};
+use crate::{Caller, errors::Failure, operation::select};
+
+/// Fields of an answer about the schema, each of its lists taken for as long as the longest of its kind: the query
+/// that GraphiQL and code generators send comes to a hundred thousand with every option, of which 3,500 are real.
+const MOST_FIELDS: usize = 150_000;
+/// Lists of types or fields in each other: types lead to each other by them, so few lines of many make megabytes.
+/// Tools have one, as also graphql-js' MaxIntrospectionDepthRule takes two.
+const MOST_LISTS: usize = 2;
 
 /// To whom the schema describes itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +35,126 @@ pub enum Introspection {
 
 impl Introspection {
     pub(crate) fn of<Q, M, S>(self, schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
+        let schema = schema.extension(Bounded);
         match self {
             Self::Everybody => schema,
             // What a misspelt field may have meant is introspection as well.
             Self::SignedIn => schema.disable_suggestions().extension(SignedInOnly),
         }
+    }
+}
+
+/// Refuses to say too much about the schema at once, whoever asks.
+struct Bounded;
+
+impl ExtensionFactory for Bounded {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Self)
+    }
+}
+
+#[async_graphql::async_trait::async_trait]
+impl Extension for Bounded {
+    async fn prepare_request(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        mut request: Request,
+        next: NextPrepareRequest<'_>,
+    ) -> ServerResult<Request> {
+        let name = request.operation_name.clone();
+        let document = request.parsed_query()?;
+        let selections = &select(document, name.as_deref())?.selection_set.node;
+        let mut size = Size { registry: &ctx.schema_env.registry, document, within: HashSet::new(), lists: 0 };
+        if size.of_root(selections) > MOST_FIELDS {
+            let message = format!(
+                "Introspection has at most {MOST_LISTS} lists of types or fields in each other, and answers with at most {MOST_FIELDS} fields, \
+                 its lists taken at their longest; this asks for more."
+            );
+            return Err(Failure::LimitExceeded(message).into());
+        }
+        next.run(ctx, request).await
+    }
+}
+
+/// How much an operation asks about the schema. How many selections it has, and how deep they nest, was checked before.
+struct Size<'a> {
+    registry: &'a Registry,
+    document: &'a ExecutableDocument,
+    within: HashSet<&'a Name>,
+    /// Lists that lead to types and lie around what is looked at.
+    lists: usize,
+}
+
+impl<'a> Size<'a> {
+    /// Only the root has fields about the schema.
+    fn of_root(&mut self, selections: &'a SelectionSet) -> usize {
+        self.sum(selections, |size, field| match field.name.node.as_str() {
+            "__schema" | "__type" => size.of(&field.selection_set.node),
+            _ => 0,
+        })
+    }
+
+    fn of(&mut self, selections: &'a SelectionSet) -> usize {
+        self.sum(selections, |size, field| {
+            let name = field.name.node.as_str();
+            let lists = usize::from(matches!(name, "fields" | "inputFields" | "interfaces" | "possibleTypes"));
+            if size.lists + lists > MOST_LISTS {
+                return usize::MAX;
+            }
+            size.lists += lists;
+            let one = size.of(&field.selection_set.node).saturating_add(1);
+            size.lists -= lists;
+            one.saturating_mul(longest(size.registry, name))
+        })
+    }
+
+    fn sum(&mut self, selections: &'a SelectionSet, of: fn(&mut Self, &'a Field) -> usize) -> usize {
+        let mut sum = 0_usize;
+        for selection in &selections.items {
+            sum = sum.saturating_add(match &selection.node {
+                Selection::Field(field) => of(self, &field.node),
+                Selection::InlineFragment(fragment) => self.sum(&fragment.node.selection_set.node, of),
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node, of),
+            });
+        }
+        sum
+    }
+
+    /// One that spreads itself is not followed, and is refused by validation.
+    fn fragment(&mut self, name: &Name, of: fn(&mut Self, &'a Field) -> usize) -> usize {
+        let Some((name, fragment)) = self.document.fragments.get_key_value(name) else { return 0 };
+        if !self.within.insert(name) {
+            return 0;
+        }
+        let sum = self.sum(&fragment.node.selection_set.node, of);
+        self.within.remove(name);
+        sum
+    }
+}
+
+/// How many a field of introspection has at most, in this schema.
+fn longest(registry: &Registry, field: &str) -> usize {
+    let types = || registry.types.values();
+    let fields = || types().filter_map(MetaType::fields).flat_map(|fields| fields.values());
+    let most = match field {
+        "types" => Some(registry.types.len()),
+        "directives" => Some(registry.directives.len()),
+        "fields" => types().filter_map(MetaType::fields).map(|fields| fields.len()).max(),
+        "args" => fields().map(|field| field.args.len()).chain(registry.directives.values().map(|directive| directive.args.len())).max(),
+        "locations" => registry.directives.values().map(|directive| directive.locations.len()).max(),
+        "interfaces" => registry.implements.values().map(|interfaces| interfaces.len()).max(),
+        "inputFields" | "enumValues" | "possibleTypes" => types().map(|ty| members(ty, field)).max(),
+        _ => Some(1),
+    };
+    most.unwrap_or(1)
+}
+
+fn members(ty: &MetaType, field: &str) -> usize {
+    match (ty, field) {
+        (MetaType::InputObject { input_fields, .. }, "inputFields") => input_fields.len(),
+        (MetaType::Enum { enum_values, .. }, "enumValues") => enum_values.len(),
+        (MetaType::Interface { possible_types, .. } | MetaType::Union { possible_types, .. }, "possibleTypes") => possible_types.len(),
+        (_, _) => 0,
     }
 }
 
@@ -84,4 +209,51 @@ fn selects(set: &SelectionSet) -> bool {
         Selection::InlineFragment(fragment) => selects(&fragment.node.selection_set.node),
         Selection::FragmentSpread(_) => false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_query;
+
+    use super::*;
+    use crate::{Limits, operation::is_refused, schema::without_bank};
+
+    /// What graphql-js' `getIntrospectionQuery` sends with every option, and nine levels of `ofType`.
+    const FULL: &str = include_str!("introspection_full.graphql");
+
+    async fn is_answered(query: &str) -> bool {
+        let schema = without_bank(Introspection::Everybody, &Limits::default()).finish();
+        let answer = schema.execute(query).await;
+        let is_too_much = answer.errors.iter().any(|error| error.message.starts_with("Introspection"));
+        assert_eq!(is_refused(&answer), is_too_much, "{:?}", answer.errors);
+        !is_too_much
+    }
+
+    #[tokio::test]
+    async fn what_tools_ask_is_answered_and_what_explodes_is_not() {
+        assert!(parse_query(FULL).is_ok());
+        assert!(is_answered(FULL).await);
+        let lists = |deep: usize| {
+            let inner = (0..deep).fold("name".to_owned(), |inner, _| format!("possibleTypes {{ interfaces {{ {inner} }} }}"));
+            format!("{{ __type(name: \"Node\") {{ {inner} }} }}")
+        };
+        assert!(is_answered(&lists(1)).await);
+        assert!(!is_answered(&lists(2)).await);
+        let aliases = (0..30).map(|n| format!("a{n}: fields {{ type {{ fields {{ description }} }} }}")).collect::<Vec<_>>().join(" ");
+        assert!(!is_answered(&format!("{{ __schema {{ types {{ {aliases} }} }} }}")).await);
+    }
+
+    #[tokio::test]
+    async fn fragments_hide_nothing_of_it() {
+        let of = |inner: &str| {
+            format!(
+                "{{ ...R }} fragment R on Query {{ __schema {{ types {{ ...T }} }} }} \
+                 fragment T on __Type {{ ... {{ fields {{ ...A type {{ fields {{ name }} }} }} }} }} \
+                 fragment A on __Field {{ args {{ type {{ inputFields {{ type {{ {inner} }} }} }} }} }}"
+            )
+        };
+        assert!(is_answered(&of("name")).await);
+        let spread = of("possibleTypes { name }");
+        assert!(!is_answered(&spread).await);
+    }
 }

@@ -3,10 +3,11 @@
 //! talk to the broker by itself.
 
 mod account;
+mod arguments;
 mod auth;
 mod bank;
-mod budget;
 mod callers;
+mod cursors;
 mod customer;
 mod documents;
 mod errors;
@@ -18,6 +19,7 @@ mod limits;
 mod metrics;
 mod models;
 mod mutation;
+mod object;
 mod operation;
 mod operation_metrics;
 mod pay;

@@ -53,6 +53,12 @@ impl Params {
         self.document_id.as_deref().or_else(persisted)
     }
 
+    /// Whether it names a document as a version of persisted queries does that nobody here knows.
+    fn is_of_other_version(&self) -> bool {
+        let version = || self.extensions.as_ref()?.get("persistedQuery")?.get("version");
+        version().is_some_and(|version| *version != 1)
+    }
+
     /// Whether it names anything to run.
     pub(crate) fn names_document(&self) -> bool {
         self.query.is_some() || self.id().is_some()
@@ -83,6 +89,9 @@ impl Gateway {
         };
         if !self.callers.may_ask(caller) {
             return Err(refused(Failure::RateLimited.into()));
+        }
+        if params.is_of_other_version() {
+            return Err(refused(shape::bad_request("Persisted queries are known in version 1.", None)));
         }
         let text = self.documents.text(params.query.as_deref(), params.id()).map_err(|error| refused(Failure::from(error).into()))?;
         let document = shape::parse(&text).map_err(refused)?;
@@ -141,7 +150,7 @@ impl Gateway {
 }
 
 /// The operation of that name, or the only one.
-fn select<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, ServerError> {
+pub(crate) fn select<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, ServerError> {
     let found = match (&document.operations, name) {
         (DocumentOperations::Single(operation), None) => Some(operation),
         (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name),

@@ -61,6 +61,7 @@ impl PaymentMutation {
     }
 
     /// Up to 1,000 payments in one call, each accepted or refused on its own; results in the order of the input.
+    #[graphql(complexity = "inputs.len().min(MAX_BULK).saturating_mul(child_complexity).saturating_add(1)")]
     async fn initiate_payments(&self, ctx: &Context<'_>, inputs: Vec<InitiatePaymentInput>) -> Result<Vec<InitiatePaymentPayload>> {
         let customer = customer(ctx)?;
         let since = Instant::now();

@@ -7,14 +7,16 @@ use axum::{
     Json, Router,
     extract::{Path, State},
     http::{
-        StatusCode,
-        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+        HeaderMap, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS},
     },
     response::{Html, IntoResponse, Response},
     routing::get,
 };
 use rust_embed::{Embed, EmbeddedFile};
 use serde_json::{Value, json};
+
+use crate::{errors::Failure, http::is_this_machine};
 
 /// What `./just web` built; empty where it did not.
 #[derive(Embed)]
@@ -41,7 +43,14 @@ pub struct Playground {
 }
 
 impl Playground {
-    /// Has the page open its tabs for `demo`, tokens included: whoever reaches the gateway gets them.
+    /// Whether the page is in this binary.
+    #[must_use]
+    pub fn is_built() -> bool {
+        Page::get("index.html").is_some()
+    }
+
+    /// Has the page open its tabs for `demo`, tokens included: whoever reaches the gateway by a name of its own
+    /// machine gets them.
     pub fn sign_in(&self, demo: Value) {
         // The first one stays.
         let _ = self.demo.set(demo);
@@ -66,7 +75,15 @@ async fn asset(Path(name): Path<String>) -> Response {
     Page::get(&path).map_or_else(|| StatusCode::NOT_FOUND.into_response(), |file| answer(&path, KEEP, file))
 }
 
-async fn signed_in(State(playground): State<Playground>) -> Response {
+/// A page from elsewhere could have its name lead here, and would be of the same origin (DNS rebinding): to such a
+/// name nobody is signed in.
+async fn signed_in(State(playground): State<Playground>, headers: HeaderMap) -> Response {
+    let is_here = headers.get(HOST).and_then(|host| host.to_str().ok()).is_some_and(is_this_machine);
+    if playground.demo.get().is_some() && !is_here {
+        let failure = Failure::Forbidden("Ask for this by a name of the machine itself, like localhost.");
+        let body = Json(json!({ "errors": [{ "message": failure.message(), "extensions": { "code": failure.code() } }] }));
+        return (StatusCode::FORBIDDEN, [(CACHE_CONTROL, KEEP_NOT)], body).into_response();
+    }
     ([(CACHE_CONTROL, KEEP_NOT)], Json(json!({ "demo": playground.demo.get() }))).into_response()
 }
 
@@ -104,5 +121,18 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
         assert!(NOT_BUILT.contains("./just web"));
+    }
+
+    #[tokio::test]
+    async fn tokens_are_given_out_under_names_of_the_machine_itself() {
+        let playground = Playground::default();
+        playground.sign_in(json!({ "token": "secret" }));
+        for (host, status) in
+            [("localhost:4000", StatusCode::OK), ("127.0.0.1:4000", StatusCode::OK), ("evil.example", StatusCode::FORBIDDEN)]
+        {
+            let headers = HeaderMap::from_iter([(HOST, axum::http::HeaderValue::from_static(host))]);
+            assert_eq!(signed_in(State(playground.clone()), headers).await.status(), status, "{host}");
+        }
+        assert_eq!(signed_in(State(playground), HeaderMap::new()).await.status(), StatusCode::FORBIDDEN);
     }
 }

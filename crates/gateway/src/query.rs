@@ -6,11 +6,12 @@ use domain::{AccountId, CustomerId, PaymentId, Shard, Timestamp, TransactionId};
 use crate::{
     Bank, Caller,
     account::Account,
+    cursors::List,
     customer::{Customer, Payee},
     errors::Failure,
     payment::Payment,
     scalars::{Iban, Position},
-    schema::{Page, bank, caller, decode_cursor, encode_cursor, operator, page, page_complexity, page_size, signed_in},
+    schema::{Page, bank, caller, operator, page, page_complexity, page_size, signed_in},
     system::System,
     transaction::Transaction,
 };
@@ -104,8 +105,9 @@ impl Query {
         bank(ctx).directory().await?;
         let size = page_size(first)?;
         // One number a shard: how far its held payments were seen.
-        let mut seen = after.as_deref().map(decode_cursor).transpose()?.unwrap_or_default();
-        seen.resize(usize::from(bank(ctx).models.shards()), 0);
+        let list = List::of_bank("heldPayments");
+        let shards = usize::from(bank(ctx).models.shards());
+        let mut seen = list.places(after.as_deref(), shards)?.unwrap_or_else(|| vec![0; shards]);
         let mut rows = Vec::new();
         for number in 0..bank(ctx).models.shards() {
             let shard = usize::from(number);
@@ -122,7 +124,7 @@ impl Query {
         rows.truncate(size + 1);
         let with_cursor = rows.into_iter().map(|(_, shard, row)| {
             seen[shard] = seen[shard].max(row.number);
-            (encode_cursor(&seen), Payment { row })
+            (list.cursor(&seen), Payment { row })
         });
         Ok(page(with_cursor.collect(), size, after.is_none()))
     }

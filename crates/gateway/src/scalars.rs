@@ -47,6 +47,10 @@ impl ScalarType for DateTime {
         Ok(Self(instant.into()))
     }
 
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         Value::String(self.0.to_string())
     }
@@ -59,6 +63,10 @@ impl ScalarType for Iban {
         domain::Iban::parse(&text(value)?).map(Self).map_err(refused)
     }
 
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         Value::String(self.0.to_string())
     }
@@ -69,6 +77,10 @@ impl ScalarType for Iban {
 impl ScalarType for Currency {
     fn parse(value: Value) -> InputValueResult<Self> {
         domain::Currency::parse(&text(value)?).map(Self).map_err(refused)
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
     }
 
     fn to_value(&self) -> Value {
@@ -84,6 +96,10 @@ impl ScalarType for Decimal {
         if decimal.len() > MAX_DECIMAL_BYTES { Err(refused("too long for a decimal number")) } else { Ok(Self(decimal)) }
     }
 
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
+    }
+
     fn to_value(&self) -> Value {
         Value::String(self.0.clone())
     }
@@ -94,6 +110,10 @@ impl ScalarType for Decimal {
 impl ScalarType for Position {
     fn parse(value: Value) -> InputValueResult<Self> {
         text(value)?.parse().map(Self).map_err(refused)
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        Self::parse(value.clone()).is_ok()
     }
 
     fn to_value(&self) -> Value {

@@ -11,8 +11,8 @@ use domain::CustomerId;
 use futures_util::{StreamExt as _, stream::BoxStream};
 
 use crate::{
-    Bank, Caller, Introspection, Limits, errors::Failure, mutation::Mutation, operation_metrics::Operations, query::Query,
-    subscription::Subscription,
+    Bank, Caller, Introspection, Limits, arguments::Arguments, errors::Failure, mutation::Mutation, operation::is_refused,
+    operation_metrics::Operations, query::Query, subscription::Subscription,
 };
 
 /// The schema, to execute requests on.
@@ -20,6 +20,9 @@ pub type BankSchema = Schema<Query, Mutation, Subscription>;
 
 /// Largest page that is given out at once, whatever is asked for.
 const MAX_PAGE: usize = 100;
+
+/// Errors that say why nothing was run: more than anybody reads, and a document can have one for every few bytes.
+const MOST_ERRORS: usize = 20;
 
 /// The schema over a bank, which refuses what is larger than the limits.
 #[must_use]
@@ -34,6 +37,7 @@ pub(crate) fn without_bank(introspection: Introspection, limits: &Limits) -> Sch
         .limit_complexity(limits.complexity)
         .limit_directives(limits.directives)
         .extension(Operations::default())
+        .extension(Arguments)
         .extension(Codes);
     introspection.of(schema)
 }
@@ -103,22 +107,6 @@ pub(crate) fn page<N: async_graphql::OutputType>(rows: Vec<(String, N)>, size: u
     page
 }
 
-/// A cursor from one or more numbers.
-pub(crate) fn encode_cursor(numbers: &[u64]) -> String {
-    use base64::Engine as _;
-    let text = numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
-}
-
-/// The numbers of a cursor that was given out before.
-pub(crate) fn decode_cursor(cursor: &str) -> Result<Vec<u64>, Failure> {
-    use base64::Engine as _;
-    let bad = || Failure::BadInput("after is not a cursor that this gateway gave out.".to_owned());
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
-    let text = String::from_utf8(bytes).map_err(|_| bad())?;
-    text.split(' ').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())
-}
-
 /// Gives every error a code: those without one are about the request itself.
 struct Codes;
 
@@ -145,6 +133,11 @@ impl Extension for Codes {
 }
 
 fn with_codes(mut response: Response) -> Response {
+    if is_refused(&response) {
+        // What two of the library's passes look at is found by each.
+        response.errors.dedup_by(|one, other| one.message == other.message && one.locations == other.locations);
+        response.errors.truncate(MOST_ERRORS);
+    }
     for error in &mut response.errors {
         let code = if is_about_size(&error.message) { "LIMIT_EXCEEDED" } else { "BAD_REQUEST" };
         let extensions = error.extensions.get_or_insert_default();
@@ -161,4 +154,43 @@ fn is_about_size(message: &str) -> bool {
         || message == "Query is too complex."
         || message.starts_with("The number of directives on the field")
         || message.starts_with("The recursion depth of the query")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_error_is_told_once() {
+        let schema = without_bank(Introspection::Everybody, &Limits::default()).finish();
+        let answers: Vec<_> = schema.execute_stream("subscription { __typename }").collect().await;
+        assert_eq!(answers.iter().map(|answer| answer.errors.len()).sum::<usize>(), 1, "{answers:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_as_many_errors_as_somebody_reads() {
+        let schema = without_bank(Introspection::Everybody, &Limits::default()).finish();
+        let unused: String = (0..1_000).map(|n| format!("$v{n}: Int ")).collect();
+        let answer = schema.execute(format!("query({unused}) {{ __typename }}")).await;
+        assert_eq!(answer.errors.len(), MOST_ERRORS);
+    }
+
+    #[tokio::test]
+    async fn a_bulk_counts_as_often_as_it_has_inputs() {
+        let schema = without_bank(Introspection::Everybody, &Limits::default()).finish();
+        let money = async_graphql::value!({ "amount": "1", "currency": "EUR" });
+        let input = async_graphql::value!({ "debtorAccountId": "acc_0", "creditorIban": "DE75999999991000000000", "amount": money });
+        let is_too_large = async |count: usize, selected: &str| {
+            let query = format!("mutation($inputs: [InitiatePaymentInput!]!) {{ initiatePayments(inputs: $inputs) {{ {selected} }} }}");
+            let mut request = async_graphql::Request::new(query);
+            request.variables.insert(async_graphql::Name::new("inputs"), async_graphql::Value::List(vec![input.clone(); count]));
+            let answer = schema.execute(request).await;
+            answer.errors[0].extensions.as_ref().and_then(|extensions| extensions.get("code")) == Some(&"LIMIT_EXCEEDED".into())
+        };
+        let usual = "payment { id status amount { amount currency } reference initiatedAt rejection { code message } } position errors { code path message }";
+        assert!(!is_too_large(1_000, usual).await);
+        let repeated: String = (0..30).map(|n| format!("e{n}: errors {{ code message path }} ")).collect();
+        assert!(is_too_large(1_000, &repeated).await);
+        assert!(!is_too_large(10, &repeated).await);
+    }
 }

@@ -93,7 +93,7 @@ impl<'a> Walk<'a> {
 
 /// Parses a document; what is wrong with it is said without the parser's rules.
 pub(crate) fn parse(text: &str) -> Result<ExecutableDocument, ServerError> {
-    check_nesting(text)?;
+    check_brackets(text)?;
     parse_query(text).map_err(|error| {
         let place = error.positions().next();
         // A syntax error's own text lists the parser's rules.
@@ -104,31 +104,52 @@ pub(crate) fn parse(text: &str) -> Result<ExecutableDocument, ServerError> {
     })
 }
 
-/// Makes sure that no more brackets lie in each other than the parser's stack is sure to hold. Those in texts
-/// and comments are none; as for the parser, a text ends with its line at the latest, unless it is a block.
-fn check_nesting(text: &str) -> Result<(), ServerError> {
-    let mut open = 0_usize;
+/// A bracket that is open.
+enum Open<'a> {
+    Arguments,
+    /// With the names that it has so far: the parser keeps one of a name.
+    Object(HashSet<&'a str>),
+    Other,
+}
+
+/// Makes sure that no more brackets lie in each other than the parser's stack is sure to hold, and that no input
+/// object has a field twice (GraphQL §5.6.3), which cannot be seen once it is parsed. Brackets in texts and comments are
+/// none; as for the parser, a text ends with its line at the latest, unless it is a block.
+fn check_brackets(text: &str) -> Result<(), ServerError> {
+    let mut open: Vec<Open<'_>> = Vec::new();
     let mut rest = text;
-    while let Some(at) = rest.find(['(', '[', '{', ')', ']', '}', '"', '#']) {
-        let (token, after) = rest[at..].split_at(1);
-        rest = match token {
-            "(" | "[" | "{" if open == MOST_LEVELS => {
+    while let Some(at) = rest.find(['(', '[', '{', ')', ']', '}', '"', '#', ':']) {
+        let (before, token) = rest.split_at(at);
+        let (token, after) = token.split_at(1);
+        rest = after;
+        match token {
+            "(" | "[" | "{" if open.len() == MOST_LEVELS => {
                 let message = format!("A document has at most {MOST_LEVELS} brackets in each other; this one has more.");
                 return Err(Failure::LimitExceeded(message).into());
             }
-            "(" | "[" | "{" => {
-                open += 1;
-                after
+            "(" => open.push(Open::Arguments),
+            // Selections are never within arguments.
+            "{" if open.iter().any(|open| matches!(open, Open::Arguments)) => open.push(Open::Object(HashSet::new())),
+            "[" | "{" => open.push(Open::Other),
+            ")" | "]" | "}" => drop(open.pop()),
+            ":" => {
+                if let (Some(Open::Object(names)), Some(name)) = (open.last_mut(), last_name(before))
+                    && !names.insert(name)
+                {
+                    return Err(bad_request(&format!("An input object has the field {name} twice."), None));
+                }
             }
-            ")" | "]" | "}" => {
-                open = open.saturating_sub(1);
-                after
-            }
-            "#" => after.find(['\n', '\r']).map_or("", |end| &after[end..]),
-            _ => behind_text(after).ok_or_else(|| bad_request(NO_DOCUMENT, None))?,
-        };
+            "#" => rest = after.find(['\n', '\r']).map_or("", |end| &after[end..]),
+            _ => rest = behind_text(after).ok_or_else(|| bad_request(NO_DOCUMENT, None))?,
+        }
     }
     Ok(())
+}
+
+/// The name that a text ends with, where it does.
+fn last_name(text: &str) -> Option<&str> {
+    let is_of_name = |sign: char| sign.is_ascii_alphanumeric() || sign == '_';
+    text.trim_end().rsplit(|sign| !is_of_name(sign)).next().filter(|name| !name.is_empty())
 }
 
 /// What stands behind a text whose first quotation mark was read; none, where it is a block that never ends.
@@ -232,6 +253,18 @@ mod tests {
         }
         let never_ends = format!("{{ a(b: \"\"\"a\" {}", "[".repeat(10_000));
         assert_eq!(parse(&never_ends).expect_err("no document").message, NO_DOCUMENT);
+    }
+
+    #[test]
+    fn an_input_object_has_each_field_once() {
+        for good in ["{a: 1, b: {a: 1}}", "[{a: 1}, {a: 1}]", "{a: \"a: a:\"}", "{a: 1 # a: 1\n}", "{a: {b: 1}, b: {b: 1}}"] {
+            assert!(parse(&format!("{{ x(i: {good}) {{ a: b c: b }} y(i: {good}) }}")).is_ok(), "{good}");
+        }
+        for bad in ["{a: 1, a: 1}", "{a:1 a :2}", "[{b: 1, a: {}, b: 2}]", "{a: {a: 1, c: [], a: 2}}"] {
+            let error = parse(&format!("{{ x(i: {bad}) }}")).expect_err(bad);
+            assert!(error.message.contains("twice"), "{bad}: {}", error.message);
+            assert!(parse(&format!("query($v: I = {bad}) {{ x(i: $v) }}")).is_err(), "{bad}, as a default");
+        }
     }
 
     #[test]

@@ -63,6 +63,18 @@ async fn what_is_wrong_is_said_on_one_line_with_what_to_do() {
         let text = String::from_utf8(stderr).expect("text");
         assert!(!status.success() && text.contains(says) && !text.contains(SECRET), "{arguments:?}: {text}");
     }
+    let bad = folder.path().join("bad.json").display().to_string();
+    std::fs::write(&bad, "[]").expect("written");
+    for (option, value, says) in [
+        ("--trusted-documents", bad.as_str(), "does not list trusted documents"),
+        ("--trusted-documents", "/nonexistent", "cannot be read"),
+        ("--allow-origin", "nope", "is no origin"),
+    ] {
+        let own = folder.path().join("own").display().to_string();
+        let serve = refused(&["serve", "--data", &own, "--jwt-secret", SECRET, option, value]).await;
+        let dev = refused(&dev(&own, &nats, &["--any-port", option, value])).await;
+        assert!(serve.contains(says) && dev.contains(says), "{option} {value}: {serve} {dev}");
+    }
     let role = refused(&["serve", "--data", &data, "--roles", "cashier"]).await;
     assert!(role.contains("cashier") && role.contains("ledger"), "{role}");
     let secret = refused(&["token", "--role", "operator", "--data", "/nowhere"]).await;

@@ -201,8 +201,8 @@ async fn cursors_lead_on_from_every_row_and_pages_are_as_long_as_they_may_be() {
 async fn what_is_no_cursor_and_a_page_of_less_than_nothing_are_refused() {
     let bank = Bank::new().await;
     for list in bank.lists() {
-        // The last two are well-formed base64: of a word, and of a number below zero.
-        for cursor in ["", "x", "1", "MQ==", "\u{1f980}", &"A".repeat(5_000), "d29yZA", "LTE"] {
+        // The last ones are well-formed base64: of a word, and of numbers below zero, with a sign, bare, and too many.
+        for cursor in ["", "x", "1", "MQ==", "\u{1f980}", &"A".repeat(5_000), "d29yZA", "LTE", "KzU", "MA", "MSAyIDMgNCA1"] {
             assert_eq!(list.refusal(None, Some(cursor)).await, "BAD_USER_INPUT", "{} after {cursor:?}", list.field);
         }
         assert_eq!(list.refusal(Some(-1), None).await, "BAD_USER_INPUT", "{}", list.field);

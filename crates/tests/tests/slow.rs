@@ -186,3 +186,21 @@ async fn who_never_finishes_asking_keeps_nobody_out() {
         assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"TIMED_OUT\""), "{answer}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_announces_much_and_sends_little_stands_in_nobodys_way() {
+    let scene = Scene::new(&[]).await;
+    let mut slow = Vec::new();
+    for bytes in [2_097_151, 1_044_480, 1_050_624, 2_097_151, 2_097_151] {
+        let mut connection = scene.connect().await;
+        let head = format!("POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {bytes}\r\n\r\n{{");
+        connection.write_all(head.as_bytes()).await.expect("sent");
+        slow.push(connection);
+    }
+    let client = Client::new(&scene.serve.address, None);
+    let padded = json!({ "query": "{ __typename }", "extensions": { "x": "x".repeat(1_000_000) } });
+    for body in [json!({ "query": "{ __typename }" }), padded] {
+        let answer = client.post().json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+}

@@ -55,7 +55,8 @@ async fn a_mutation_needs_post_and_json() {
     assert_eq!(scene.ask(mutation).await, (StatusCode::OK, json!({ "data": { "__typename": "Mutation" } })));
     for method in [Method::PUT, Method::DELETE, Method::PATCH] {
         let answer = http.request(method, &scene.url).send().await.expect("an answer");
-        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!((answer.status(), answer.headers()["allow"].to_str().expect("text")), (StatusCode::METHOD_NOT_ALLOWED, "GET, POST"));
+        assert_eq!(answer.json::<Value>().await.expect("JSON")["errors"][0]["extensions"]["code"], "BAD_REQUEST");
     }
     let html = http.post(&scene.url).header("accept", "text/html").json(&json!({ "query": "{ __typename }" }));
     assert_eq!(html.send().await.expect("an answer").status(), StatusCode::NOT_ACCEPTABLE);
@@ -120,4 +121,42 @@ async fn an_event_stream_says_each_change_and_its_end() {
         assert_eq!(String::from_utf8_lossy(&change), expected);
         operator.deposit(&holder.account.to_string(), "1.00", "EUR").await.expect("booked");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_or_no_object_or_of_another_version_is_refused_with_a_code() {
+    let scene = Scene::new(&[]).await;
+    let nowhere = reqwest::get(format!("{}/nowhere", scene.url)).await.expect("an answer");
+    assert_eq!(nowhere.status(), StatusCode::NOT_FOUND);
+    assert_eq!(nowhere.json::<Value>().await.expect("JSON")["errors"][0]["extensions"]["code"], "BAD_REQUEST");
+    let bad = Some("BAD_REQUEST".to_owned());
+    assert_eq!(scene.refusal(json!([["{ __typename }"]])).await, bad);
+    let persisted = |version: u8| {
+        let extensions = json!({ "persistedQuery": { "version": version, "sha256Hash": "ecf4edb46db40b5132295c0291d62fb65d6759a9eedfa4d5d612dd5ec54a6b38" } });
+        json!({ "query": "{__typename}", "extensions": extensions })
+    };
+    assert_eq!(scene.refusal(persisted(1)).await, None);
+    assert_eq!(scene.refusal(persisted(2)).await, bad);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_payment_is_made_where_a_later_one_of_the_same_operation_is_bad() {
+    let scene = Scene::new(&[]).await;
+    let holders = tests::load::holders(&scene.serve.address, 2).await.expect("accounts");
+    let (payer, account) = (&holders[0].client, holders[0].account.to_string());
+    let money = json!({ "amount": "1.00", "currency": "EUR" });
+    let input = |iban: &str| json!({ "debtorAccountId": account, "creditorIban": iban, "amount": money });
+    let query = "mutation($a: InitiatePaymentInput!, $b: InitiatePaymentInput!) { \
+                 a: initiatePayment(input: $a) { payment { id } } b: initiatePayment(input: $b, waitFor: FINAL) { payment { id } } }";
+    for b in [input("DE99"), json!(5)] {
+        let answer = payer.send(json!({ "query": query, "variables": { "a": input(&holders[1].iban), "b": b } })).await.expect("an answer");
+        assert_eq!((answer.get("data"), &answer["errors"][0]["extensions"]["code"]), (None, &json!("BAD_REQUEST")), "{answer}");
+    }
+    let variables = json!({ "a": input(&holders[1].iban), "b": input(&holders[1].iban) });
+    payer.send(json!({ "query": query, "variables": variables })).await.expect("an answer");
+    // Each payment is behind the one before in its log, so what was made earlier would be here as well.
+    let made = "query($f: Int) { viewer { accounts(first: $f) { nodes { payments(first: $f) { nodes { id } } } } } }";
+    let made = payer.send(json!({ "query": made })).await.expect("an answer");
+    let payments = made["data"]["viewer"]["accounts"]["nodes"][0]["payments"]["nodes"].as_array().map(Vec::len);
+    assert_eq!(payments, Some(2), "and the pages are as long as they are by themselves: {made}");
 }

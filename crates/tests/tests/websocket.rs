@@ -10,7 +10,14 @@ use tests::{Dev, Nats, PATIENCE, load::holders, tokens};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error, Message, client::IntoClientRequest as _},
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest as _,
+        protocol::frame::{
+            Frame,
+            coding::{Data, OpCode},
+        },
+    },
 };
 
 type Raw = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -100,11 +107,16 @@ async fn what_the_protocol_forbids_closes_with_its_code() {
         (4400, vec![init(None), said(&json!({ "type": "subscribe", "payload": { "query": "{ __typename }" } }))]),
         (4400, vec![init(None), said(&json!({ "type": "subscribe", "id": "", "payload": { "query": "{ __typename }" } }))]),
         (4400, vec![init(None), said(&json!({ "type": "subscribe", "id": "1", "payload": {} }))]),
+        (4400, vec![said(&json!(["connection_init", null]))]),
+        (4400, vec![init(None), said(&json!(["subscribe", "1", { "query": "{ __typename }" }]))]),
+        (4400, vec![init(None), said(&json!({ "type": "subscribe", "id": "1", "payload": ["{ __typename }"] }))]),
         (4401, vec![subscribe("1", "{ __typename }")]),
         (4403, vec![init(Some("no.good.token"))]),
+        (4403, vec![said(&json!({ "type": "connection_init", "payload": { "authorization": 5 } }))]),
         (4408, vec![]),
         (4409, vec![init(Some(&operator)), subscribe("1", &watch), subscribe("1", &watch)]),
         (4429, vec![init(None), init(None)]),
+        (1007, vec![Message::Frame(Frame::message(vec![0xff], OpCode::Data(Data::Text), true))]),
         (1009, vec![init(None), subscribe("1", &"x".repeat(70_000))]),
     ] {
         let (closed, reason) = scene.closed_with(&messages).await;

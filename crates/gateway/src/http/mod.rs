@@ -2,6 +2,8 @@
 //! must never know a field.
 
 mod answer;
+mod budget;
+mod connections;
 mod origin;
 mod post;
 mod protocol;
@@ -10,28 +12,24 @@ mod sse;
 mod tests;
 mod websocket;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
-    http::{HeaderMap, header::AUTHORIZATION},
+    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
     middleware::{from_fn, from_fn_with_state},
     response::Response,
     routing::get,
-    serve::ListenerExt as _,
 };
 use streams::Host;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use origin::is_this_machine;
 pub use origin::{OriginError, Origins};
 
-use crate::{
-    Gateway, Playground, SignedIn,
-    budget::{self, Budget},
-    errors::Failure,
-    health, playground, traces,
-};
+use self::budget::Budget;
+use crate::{Gateway, Limits, Playground, SignedIn, errors::Failure, health, playground, traces};
 
 /// What each handler has.
 #[derive(Clone)]
@@ -54,10 +52,7 @@ impl Door {
 }
 
 /// Serves the gateway on `listener` until the host stops and the requests under way are answered.
-///
-/// # Errors
-/// Where the listener fails.
-pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, playground: Playground, host: Host) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, playground: Playground, host: Host) {
     let stop = host.stop.clone();
     let cors = origins.cors();
     let slow_reader = gateway.limits.slow_reader;
@@ -67,32 +62,25 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, pl
         .layer(cors)
         // Behind that layer: a page from elsewhere may use the API, but not read whom the playground is signed in as.
         .merge(playground::routes(playground))
+        .fallback(nothing)
         .layer(from_fn(traces::follow));
-    let listener = listener.tap_io(move |connection| give_up_after(connection, slow_reader));
-    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
+    connections::serve(listener, routes, slow_reader, stop).await;
+}
+
+async fn nothing() -> Response {
+    let message = "There is nothing at this path; GraphQL is at /graphql.";
+    answer::with_status(StatusCode::NOT_FOUND, Failure::BadRequest(message.to_owned()))
 }
 
 /// GraphQL, on one path.
 fn graphql(door: Door) -> Router {
     let budget = Budget::new(&door.gateway.limits);
-    let methods = get(post::get).post(post::post).layer(from_fn_with_state(budget, budget::admit));
+    let methods = get(post::get).post(post::post).fallback(post::neither).layer(from_fn_with_state(budget, budget::admit));
     Router::new().route("/graphql", methods).with_state(door)
 }
 
-/// Has the kernel end a connection whose client takes nothing of what is sent for so long, whatever is sent:
-/// what it keeps for the client is bounded, and without an end so would be nothing that waits to send more.
-fn give_up_after(connection: &TcpStream, slow_reader: Duration) {
-    let milliseconds = u32::try_from(slow_reader.as_millis()).unwrap_or(u32::MAX);
-    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(connection, milliseconds) {
-        tracing::debug!(%error, "A client that reads nothing will keep its connection");
-    }
-}
-
 /// Serves nothing but how the process stands.
-///
-/// # Errors
-/// Where the listener fails.
-pub async fn serve_health(listener: TcpListener, host: Host) -> std::io::Result<()> {
-    let stop = host.stop.clone().cancelled_owned();
-    axum::serve(listener, health::routes::<()>(host).with_state(())).with_graceful_shutdown(stop).await
+pub async fn serve_health(listener: TcpListener, host: Host) {
+    let stop = host.stop.clone();
+    connections::serve(listener, health::routes(host), Limits::default().slow_reader, stop).await;
 }

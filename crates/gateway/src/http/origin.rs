@@ -4,8 +4,9 @@
 use axum::http::{
     HeaderMap, HeaderValue, Method,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN},
+    uri::Authority,
 };
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// How long a browser may remember what it was told.
@@ -22,6 +23,7 @@ pub struct OriginError(String);
 pub struct Origins {
     listed: Vec<HeaderValue>,
     any: bool,
+    is_local: bool,
 }
 
 impl Origins {
@@ -30,7 +32,7 @@ impl Origins {
     /// # Errors
     /// [`OriginError`].
     pub fn new(listed: &[String]) -> Result<Self, OriginError> {
-        let mut origins = Self { listed: Vec::new(), any: listed.iter().any(|origin| origin == ANY) };
+        let mut origins = Self { listed: Vec::new(), any: listed.iter().any(|origin| origin == ANY), is_local: false };
         for text in listed.iter().filter(|text| *text != ANY) {
             let wrong = || OriginError(text.clone());
             let host = text.split_once("://").map(|(_, host)| host).ok_or_else(wrong)?;
@@ -42,14 +44,25 @@ impl Origins {
         Ok(origins)
     }
 
+    /// The same, for a gateway that is only for whoever sits at its machine: no other name for it is its own origin. A
+    /// page from elsewhere could have its name lead here (DNS rebinding).
+    #[must_use]
+    pub fn of_this_machine(self) -> Self {
+        Self { is_local: true, ..self }
+    }
+
     /// Whether a websocket with these headers may be opened. Browsers ask nobody before they open one,
     /// so it must be looked at here; what is no browser sends no origin.
     pub(super) fn may_open(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(ORIGIN) else { return true };
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let Some(origin) = origins.next() else { return true };
+        if origins.next().is_some() {
+            return false;
+        }
         let own = || {
             let host = headers.get(HOST)?.to_str().ok()?;
             let (_, of) = origin.to_str().ok()?.split_once("://")?;
-            Some(of.eq_ignore_ascii_case(host))
+            Some(of.eq_ignore_ascii_case(host) && (!self.is_local || is_this_machine(host)))
         };
         self.any || self.listed.contains(origin) || own().unwrap_or(false)
     }
@@ -63,6 +76,13 @@ impl Origins {
             .allow_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE])
             .max_age(REMEMBER)
     }
+}
+
+/// Whether a `Host` header names the machine itself.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -83,7 +103,38 @@ mod tests {
         for other in ["http://app.example", "https://app.example.evil", "http://127.0.0.1:4001", "null", ""] {
             assert!(!may(Some(other)), "{other}");
         }
+        let mut two = HeaderMap::from_iter([(HOST, HeaderValue::from_static("127.0.0.1:4000"))]);
+        for origin in ["http://127.0.0.1:4000", "http://evil.example"] {
+            two.append(ORIGIN, HeaderValue::from_static(origin));
+        }
+        assert!(!origins.may_open(&two), "which of them it is nobody knows");
         assert!(Origins::new(&["app.example".to_owned()]).is_err());
         assert!(Origins::new(&["https://app.example/path".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn only_names_of_the_machine_itself_are_its_own_where_it_is_for_nobody_else() {
+        for (host, is_own) in [
+            ("127.0.0.1:4000", true),
+            ("127.8.0.1", true),
+            ("localhost:4000", true),
+            ("LOCALHOST", true),
+            ("[::1]:4000", true),
+            ("evil.example", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example:4000", false),
+            ("10.0.0.1", false),
+            ("user@", false),
+            ("", false),
+        ] {
+            assert_eq!(is_this_machine(host), is_own, "{host}");
+        }
+        let headers = |host: &'static str, origin: &'static str| {
+            HeaderMap::from_iter([(HOST, HeaderValue::from_static(host)), (ORIGIN, HeaderValue::from_static(origin))])
+        };
+        let evil = headers("evil.example:4000", "http://evil.example:4000");
+        assert!(Origins::default().may_open(&evil), "a name that its owner gave it");
+        assert!(!Origins::default().of_this_machine().may_open(&evil));
+        assert!(Origins::default().of_this_machine().may_open(&headers("localhost:4000", "http://localhost:4000")));
     }
 }

@@ -2,20 +2,19 @@
 
 use async_graphql::parser::types::OperationType;
 use axum::{
+    body::{Body, to_bytes},
     extract::{FromRequestParts as _, Query, Request, State, WebSocketUpgrade},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE, header::UPGRADE},
     response::Response,
 };
-use futures_util::StreamExt as _;
 use serde::Deserialize;
-use tokio::time::timeout;
 
 use super::{
     Door,
     answer::{self, Media},
     sse, websocket,
 };
-use crate::{SignedIn, errors::Failure, operation::Params};
+use crate::{SignedIn, errors::Failure, object::Object, operation::Params};
 
 /// The parameters in a URL, those that are maps as JSON.
 #[derive(Deserialize)]
@@ -66,45 +65,28 @@ pub(super) async fn get(State(door): State<Door>, request: Request) -> Response 
     answer_one(&door, &parts.headers, params, true).await
 }
 
+/// What is neither.
+pub(super) async fn neither() -> Response {
+    answer::not_allowed("GET, POST", "Send operations by POST, or queries by GET.")
+}
+
 /// Operations in JSON, one or an array.
-pub(super) async fn post(State(door): State<Door>, headers: HeaderMap, request: Request) -> Response {
+pub(super) async fn post(State(door): State<Door>, headers: HeaderMap, body: Body) -> Response {
     if !is_json(&headers) {
         // No page's script can send this type to another origin without being asked for its own.
         let message = "Send a GraphQL request in JSON, with the content type application/json.";
         return answer::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, Failure::BadRequest(message.to_owned()));
     }
-    let most = door.gateway.limits.body_bytes;
-    // What is under way is bounded, so nobody may be under way for ever.
-    let Ok(body) = timeout(door.gateway.limits.request_time, read(request, most)).await else {
-        return answer::with_status(StatusCode::REQUEST_TIMEOUT, Failure::TimedOut);
-    };
-    let Some(body) = body else {
-        let message = format!("The request has more than {most} bytes, or did not arrive whole.");
-        return answer::with_status(StatusCode::PAYLOAD_TOO_LARGE, Failure::LimitExceeded(message));
-    };
+    // It is in memory already.
+    let Ok(body) = to_bytes(body, door.gateway.limits.body_bytes).await else { return bad("The body did not arrive whole.") };
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return answer_many(&door, &headers, &body).await;
     }
-    match serde_json::from_slice::<Params>(&body) {
-        Ok(params) if params.names_document() => answer_one(&door, &headers, params, false).await,
+    match serde_json::from_slice::<Object<Params>>(&body) {
+        Ok(Object(params)) if params.names_document() => answer_one(&door, &headers, params, false).await,
         Ok(_) => bad("The request has no query."),
         Err(_) => bad("The body is not one GraphQL request in JSON, like {\"query\": \"{ viewer { name } }\"}."),
     }
-}
-
-/// The request's body, where it has at most so many bytes. What is longer is read to its end and not kept: a
-/// client that is still sending would not see an answer.
-async fn read(request: Request, most: usize) -> Option<Vec<u8>> {
-    let mut chunks = request.into_body().into_data_stream();
-    let mut body = Some(Vec::new());
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.ok()?;
-        body = body.filter(|body| body.len() + chunk.len() <= most);
-        if let Some(body) = &mut body {
-            body.extend_from_slice(&chunk);
-        }
-    }
-    body
 }
 
 async fn answer_one(door: &Door, headers: &HeaderMap, params: Params, is_get: bool) -> Response {
@@ -136,7 +118,7 @@ async fn answer_one(door: &Door, headers: &HeaderMap, params: Params, is_get: bo
 
 async fn answer_many(door: &Door, headers: &HeaderMap, body: &[u8]) -> Response {
     let most = door.gateway.limits.batch;
-    let Ok(batch) = serde_json::from_slice::<Vec<Params>>(body) else {
+    let Ok(batch) = serde_json::from_slice::<Vec<Object<Params>>>(body) else {
         return bad("The body is not an array of GraphQL requests in JSON.");
     };
     if batch.is_empty() {
@@ -155,7 +137,7 @@ async fn answer_many(door: &Door, headers: &HeaderMap, body: &[u8]) -> Response 
     };
     let mut answers = Vec::with_capacity(batch.len());
     // One after the other, so that mutations happen in their order.
-    for params in batch {
+    for Object(params) in batch {
         answers.push(match door.gateway.prepare(params, caller) {
             Ok(operation) => door.gateway.execute(operation).await,
             Err(refused) => *refused,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::answer::Wire;
-use crate::operation::Params;
+use crate::{object::Object, operation::Params};
 
 /// The subprotocol that a client must offer.
 pub(super) const SUBPROTOCOL: &str = "graphql-transport-ws";
@@ -21,7 +21,7 @@ pub(super) enum Said {
     ConnectionInit { payload: Option<Map<String, Value>> },
     Ping { payload: Option<Map<String, Value>> },
     Pong {},
-    Subscribe { id: String, payload: Params },
+    Subscribe { id: String, payload: Object<Params> },
     Complete { id: String },
 }
 
@@ -63,6 +63,8 @@ impl<'a> Tell<'a> {
 pub(super) enum Close {
     /// The process stops: connect to another, or again.
     GoingAway,
+    /// A text that is not UTF-8 (RFC 6455 §8.1).
+    NoText,
     /// A message that is larger than is taken.
     TooBig,
     /// No room for one more: connect again later.
@@ -87,6 +89,7 @@ impl Close {
     pub(super) fn frame(&self) -> CloseFrame {
         let (code, reason) = match self {
             Self::GoingAway => (1001, "Going away"),
+            Self::NoText => (1007, "Text is UTF-8"),
             Self::TooBig => (1009, "Message too big"),
             Self::TooMany => (1013, "Too many connections, try again later"),
             Self::BadMessage(why) => (4400, *why),
@@ -122,6 +125,9 @@ mod tests {
             "",
             "{}",
             "[]",
+            r#"["connection_init", null]"#,
+            r#"["subscribe", "1", {"query": "{ a }"}]"#,
+            r#"{"type": "subscribe", "id": "1", "payload": ["{ a }"]}"#,
             r#"{"type": "start", "id": "1"}"#,
             r#"{"type": "subscribe", "payload": {"query": "{ a }"}}"#,
             r#"{"type": "subscribe", "id": 1, "payload": {"query": "{ a }"}}"#,
@@ -129,9 +135,11 @@ mod tests {
             r#"{"type": "connection_init", "payload": "text"}"#,
             r#"{"type": "complete"}"#,
         ] {
-            assert!(serde_json::from_str::<Said>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<Object<Said>>(text).is_err(), "{text}");
         }
-        assert!(matches!(serde_json::from_str(r#"{"type": "pong", "payload": {}}"#), Ok(Said::Pong {})));
-        assert!(matches!(serde_json::from_str(r#"{"type": "connection_init"}"#), Ok(Said::ConnectionInit { payload: None })));
+        assert!(matches!(serde_json::from_str(r#"{"type": "pong", "payload": {}}"#), Ok(Object(Said::Pong {}))));
+        let subscribe = r#"{"type": "subscribe", "id": "1", "payload": {"query": "{ a }"}}"#;
+        assert!(matches!(serde_json::from_str(subscribe), Ok(Object(Said::Subscribe { .. }))));
+        assert!(matches!(serde_json::from_str(r#"{"type": "connection_init"}"#), Ok(Object(Said::ConnectionInit { payload: None }))));
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     SignedIn,
     callers::Seat,
     errors::Failure,
+    object::Object,
     operation::{Params, is_refused},
 };
 
@@ -165,11 +166,11 @@ impl Session {
             Some(Ok(Message::Binary(_))) => return Err(Close::BadMessage("Messages are text").into()),
             Some(Ok(Message::Text(text))) => text,
         };
-        match serde_json::from_str(&text) {
+        match serde_json::from_str(&text).map(|Object(said)| said) {
             Ok(Said::ConnectionInit { payload }) => Box::pin(self.init(payload.unwrap_or_default())).await,
             Ok(Said::Ping { payload }) => self.send(Tell::Pong { payload }.message()).await,
             Ok(Said::Pong {}) => Ok(()),
-            Ok(Said::Subscribe { id, payload }) => self.subscribe(id, payload).await,
+            Ok(Said::Subscribe { id, payload: Object(payload) }) => self.subscribe(id, payload).await,
             Ok(Said::Complete { id }) => {
                 self.operations.remove(&id);
                 Ok(())
@@ -182,7 +183,7 @@ impl Session {
     /// own counts.
     async fn init(&mut self, payload: Map<String, Value>) -> Result<(), End> {
         let State::Opened(from_headers) = self.state else { return Err(Close::SecondInit.into()) };
-        let signed_in = match authorization(&payload) {
+        let signed_in = match authorization(&payload)? {
             Some(value) => self.door.gateway.sign_in(Some(&value)).await.map_err(|_| Close::Forbidden("Forbidden"))?,
             None => from_headers,
         };
@@ -258,14 +259,20 @@ impl Session {
 fn broken(error: axum::Error) -> End {
     match error.into_inner().downcast::<tungstenite::Error>().as_deref() {
         Ok(tungstenite::Error::Capacity(_)) => Close::TooBig.into(),
+        Ok(tungstenite::Error::Utf8(_)) => Close::NoText.into(),
         Ok(_) | Err(_) => End::Gone,
     }
 }
 
-fn authorization(payload: &Map<String, Value>) -> Option<String> {
-    let given = |name: &str| payload.get(name).and_then(Value::as_str);
-    let header = given("authorization").or_else(|| given("Authorization")).map(str::to_owned);
-    header.or_else(|| given("token").map(|token| format!("Bearer {token}")))
+/// Whoever means to sign in, and does not know how, is not taken for somebody who does not.
+fn authorization(payload: &Map<String, Value>) -> Result<Option<String>, Close> {
+    let given = |name: &str| match payload.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => Err(Close::Forbidden("A token is a text")),
+    };
+    let (header, capitalized, token) = (given("authorization")?, given("Authorization")?, given("token")?);
+    Ok(header.or(capitalized).or_else(|| token.map(|token| format!("Bearer {token}"))))
 }
 
 /// What an operation's answers are on this protocol.
