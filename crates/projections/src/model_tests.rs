@@ -75,7 +75,7 @@ impl<const VERSION: u32> Projection for Tally<VERSION> {
     }
 
     fn fold(&self, rows: &Shelf<Sum>, record: &Record, (): &mut ()) -> Result<(), StoreError> {
-        drop(self.gate.blocking_read());
+        drop(tokio::task::block_in_place(|| self.gate.blocking_read()));
         let numbers = record.events::<u64>()?;
         let mut rows = rows.change();
         rows.fresh.0 = Some(rows.sum()? + numbers.iter().sum::<u64>() * u64::from(VERSION));
