@@ -46,6 +46,8 @@ struct Expected {
     latest: (Source, u64),
     /// The credit on another shard, beside the debit.
     credit: Option<(u16, u64)>,
+    /// Its number was met.
+    is_numbered: bool,
 }
 
 /// A payment history under comparison.
@@ -89,6 +91,7 @@ impl History {
             creditor: None,
             latest: (Source::Commands, place.seq),
             credit: None,
+            is_numbered: false,
         };
         self.rows.insert(order.id, expected);
     }
@@ -180,7 +183,11 @@ impl History {
         let Self { compared, rows, newest, shard } = self;
         let place_of = |row: &Expected| row.accepted;
         let found = compared.inspection.numbers();
-        let count = compared.table("number of", log, found, findings, |id| rows.get(id).map(|row| (row.number, place_of(row))));
+        let count = compared.table("number of", log, found, findings, |id| {
+            let row = rows.get_mut(id)?;
+            (!std::mem::replace(&mut row.is_numbered, true)).then_some(())?;
+            Some((row.number, place_of(row)))
+        });
         let end = Place::of_record(log, compared.mark(log));
         compared.row(end, count == rows.len() as u64, findings, || format!("it numbers {count} payments, the logs have {}", rows.len()));
         let found = compared.inspection.newest();

@@ -11,10 +11,15 @@ use crate::store::{StoreError, pack_into, unpack};
 /// By the number of its first row.
 pub(crate) type Blocks = TableDefinition<'static, u64, &'static [u8]>;
 
-/// A block has rows up to this, so that it fills two of redb's pages; a row alone may be longer.
-const BLOCK_BYTES: usize = 8_000;
+/// A block has rows up to this, so that it fills two of redb's pages with what redb adds; a row alone may be longer.
+const BLOCK_BYTES: usize = 8_160;
 /// Before the rows stands how many there are, and where each ends.
 const NUMBER_BYTES: usize = 4;
+
+/// What so many rows of so many bytes take.
+const fn block_bytes(count: usize, rows: usize) -> usize {
+    NUMBER_BYTES * (1 + count) + rows
+}
 
 /// The row of this number.
 pub(crate) fn row<T: DeserializeOwned>(table: &ReadOnlyTable<u64, &'static [u8]>, number: u64) -> Result<Option<T>, StoreError> {
@@ -48,7 +53,7 @@ pub(crate) fn write<'a, T: Serialize + 'a>(
             block.store(table)?;
             block = Block::with(table, number)?;
         }
-        block.put(number, pack_into(&mut buffer, row)?);
+        block.put(number, pack_into(&mut buffer, row)?)?;
     }
     block.store(table)
 }
@@ -103,7 +108,7 @@ impl Block {
         };
         let (first, stored) = (found.0.value(), Stored::read(found.1.value())?);
         let ends: Vec<_> = (0..stored.ends.len()).map(|index| stored.end(index)).collect();
-        if next.is_none() && number == first + stored.len() && stored.rows.len() >= BLOCK_BYTES {
+        if next.is_none() && number == first + stored.len() && found.1.value().len() >= BLOCK_BYTES {
             return Ok(Self { first: number, ..Self::default() });
         }
         Ok(Self { first, next, ends, rows: stored.rows.to_vec() })
@@ -114,24 +119,28 @@ impl Block {
     }
 
     fn has_place_for(&self, number: u64) -> bool {
-        let is_full = self.rows.len() >= BLOCK_BYTES;
-        (self.first..self.after_last()).contains(&number) || (self.next.is_none() && number == self.after_last() && number > 1 && !is_full)
+        let is_full = block_bytes(self.ends.len(), self.rows.len()) >= BLOCK_BYTES;
+        (self.first..self.after_last()).contains(&number) || (self.next.is_none() && number == self.after_last() && !is_full)
     }
 
     fn range(&self, index: usize) -> Range<usize> {
         index.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[index]
     }
 
-    fn put(&mut self, number: u64, row: &[u8]) {
+    fn put(&mut self, number: u64, row: &[u8]) -> Result<(), StorageError> {
         let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
-        if index >= self.ends.len() {
+        if index > self.ends.len() {
+            return Err(StorageError::Corrupted(format!("there is no row before row {number}")));
+        }
+        if index == self.ends.len() {
             self.rows.extend_from_slice(row);
             self.ends.push(self.rows.len());
-            return;
+            return Ok(());
         }
         let old = self.range(index);
         self.ends[index..].iter_mut().for_each(|end| *end = *end + row.len() - old.len());
         self.rows.splice(old, row.iter().copied());
+        Ok(())
     }
 
     /// Stores it, as several where its rows have grown too long for one.
@@ -139,7 +148,8 @@ impl Block {
         let mut start = 0;
         while start < self.ends.len() {
             let from = self.range(start).start;
-            let fits = self.ends[start..].partition_point(|end| end - from <= BLOCK_BYTES).max(1);
+            let fits = |(index, end): &(usize, &usize)| block_bytes(index + 1, *end - from) <= BLOCK_BYTES;
+            let fits = self.ends[start..].iter().enumerate().take_while(fits).count().max(1);
             let ends = &self.ends[start..start + fits];
             let rows = &self.rows[from..self.range(start + fits - 1).end];
             let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();

@@ -103,5 +103,8 @@ mod tests {
             stored.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
             "0008000000080000001000000002000000000800000000200000000400000100"
         );
+        let many = Filter::for_keys(5 * BLOCK_KEYS);
+        let blocks: Vec<usize> = (0..12).map(|byte| many.place(&[byte; 16]).0).collect();
+        assert_eq!(blocks, [0, 3, 1, 3, 3, 0, 2, 2, 4, 0, 2, 1]);
     }
 }

@@ -51,7 +51,7 @@ pub struct Layers<C: Changes> {
     pub(crate) fresh: C,
     /// What is being written to the file.
     pub(crate) writing: Option<Arc<C>>,
-    pub(crate) file: C::File,
+    pub(crate) file: Arc<C::File>,
 }
 
 impl<C: Changes> Layers<C> {
@@ -69,7 +69,7 @@ pub struct Shelf<C: Changes> {
 
 impl<C: Changes> Shelf<C> {
     pub(crate) fn open(db: Database) -> Result<Self, StoreError> {
-        let file = C::open(&db.begin_read()?, None)?;
+        let file = Arc::new(C::open(&db.begin_read()?, None)?);
         let layers = Layers { fresh: C::begin(&file)?, writing: None, file };
         Ok(Self { db, layers: RwLock::new(layers) })
     }
@@ -101,8 +101,8 @@ impl<C: Changes> Shelf<C> {
         tx.open_table(PROGRESS)?.insert("at", pack(progress)?.as_slice())?;
         tx.commit()?;
         let tx = self.db.begin_read()?;
-        // Nobody else writes, so what is open now is what was open before.
-        let file = C::open(&tx, Some(&self.read()?.file))?;
+        let before = Arc::clone(&self.read()?.file);
+        let file = Arc::new(C::open(&tx, Some(&before))?);
         let mut layers = self.change();
         layers.file = file;
         layers.writing = None;

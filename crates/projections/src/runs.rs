@@ -1,31 +1,28 @@
-//! An index by id that grows for ever: what is added at once becomes a sorted run, and as many runs of one
-//! size are merged into a larger one. So an id costs some dozens of bytes that are written one after the other,
+//! An index by id that grows for ever: what is added at once becomes a sorted run, and as many runs of about
+//! one size are merged into a larger one. So an id costs some dozens of bytes that are written one after the other,
 //! however many there are, where a B-tree rewrites a page of four kilobytes for each. That an id is not
 //! there is known from the runs' filters, which are kept in memory: a byte and a half an id.
 //! This module must never know what an id is of.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use redb::{
     AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable as _, StorageError, Table, TableDefinition, TableError, WriteTransaction,
 };
-use serde::{Deserialize, Serialize};
 
-use crate::{
-    filter::Filter,
-    store::{StoreError, pack, unpack},
-};
+use crate::{filter::Filter, store::StoreError};
 
 /// An id's bytes.
 pub(crate) type Key = [u8; 16];
 
 /// Runs of one level that are merged into one of the next: more of them make more to look through, fewer
-/// make each id be written more often.
+/// make each id be written more often. A run has as many entries as this to the power of its level, or more.
 const FANOUT: usize = 8;
-/// Runs of this level are not merged any more, so that no merge takes longer than some seconds: they have
-/// 64 times what is added at once.
-const MOST_LEVEL: u8 = 2;
-/// Entries of a chunk, the part of a run that is read at once: just below 32 KiB, which is a size of redb's pages.
+/// Runs of this level are not merged any more, so that no merge takes longer than some seconds: they have two to
+/// sixteen million entries. There are seven smaller ones of each level at most, so a hundred million ids lie in some fifty.
+const MOST_LEVEL: u8 = 7;
+/// Entries of a chunk, the part of a run that is read at once: just below 32 KiB, which is a size of redb's pages. It
+/// is part of how a run is stored.
 const CHUNK_ENTRIES: usize = 1_360;
 const KEY_BYTES: usize = 16;
 const ENTRY_BYTES: usize = KEY_BYTES + 8;
@@ -51,10 +48,6 @@ struct Run {
     filter: Filter,
 }
 
-/// A run as it is stored: its entries, the first key of each chunk, and its filter.
-#[derive(Serialize, Deserialize)]
-struct Head(usize, Vec<Key>, Vec<u8>);
-
 /// The runs of an index as they were when they were opened.
 pub(crate) struct Runs {
     runs: Vec<Arc<Run>>,
@@ -78,12 +71,13 @@ impl Index {
             Err(TableError::TableDoesNotExist(_)) => return Ok(Runs { runs: Vec::new(), chunks: None }),
             Err(error) => return Err(error.into()),
         };
-        let known = |id| before.and_then(|before| before.runs.iter().find(|run| run.id == id)).map(Arc::clone);
+        // No id is given to two runs of a file.
+        let known: HashMap<u64, _> = before.into_iter().flat_map(|before| &before.runs).map(|run| (run.id, run)).collect();
         let mut runs = Vec::new();
         for row in heads.iter()? {
             let (key, head) = row?;
             let (_, id) = key.value();
-            runs.push(known(id).map_or_else(|| Run::load(id, head.value()).map(Arc::new), Ok)?);
+            runs.push(known.get(&id).map_or_else(|| Run::load(id, head.value()).map(Arc::new), |run| Ok(Arc::clone(run)))?);
         }
         Ok(Runs { runs, chunks: Some(tx.open_table(self.chunks)?) })
     }
@@ -95,7 +89,7 @@ impl Index {
         }
         entries.sort_unstable();
         let (count, mut entries) = (entries.len(), entries.into_iter());
-        self.write(tx, 0, count, |_| Ok(entries.next()))?;
+        self.write(tx, level_of(count), count, |_| Ok(entries.next()))?;
         (0..MOST_LEVEL).try_for_each(|level| self.merge(tx, level))
     }
 
@@ -111,21 +105,21 @@ impl Index {
             let head = tx.open_table(self.heads)?.remove((level, *id))?.map(|head| Run::load(*id, head.value()));
             count += head.transpose()?.map_or(0, |run| run.entries);
         }
-        let mut sources: Vec<_> = runs.iter().map(|id| Source::new(*id)).collect();
-        self.write(tx, level + 1, count, |chunks| least(&mut sources, chunks))
+        let mut sources = runs.iter().map(|id| Source::new(*id)).collect();
+        self.write(tx, level_of(count), count, |chunks| least(&mut sources, chunks))
     }
 
-    /// Writes a run of at most `most` entries. What it is merged from is taken away as it is read.
+    /// Writes a run of `count` entries. What it is merged from is taken away as it is read.
     fn write(
         self,
         tx: &WriteTransaction,
         level: u8,
-        most: usize,
+        count: usize,
         mut next: impl FnMut(&mut Writable<'_>) -> Next,
     ) -> Result<(), StoreError> {
         let (mut chunks, mut heads) = (tx.open_table(self.chunks)?, tx.open_table(self.heads)?);
         let id = chunks.last()?.map_or(0, |(place, _)| place.value().0) + 1;
-        let (mut filter, mut firsts, mut chunk, mut entries) = (Filter::for_keys(most), Vec::new(), Vec::new(), 0);
+        let (mut filter, mut firsts, mut chunk) = (Filter::for_keys(count), Vec::new(), Vec::new());
         loop {
             let entry = next(&mut chunks)?;
             if let Some((key, value)) = entry {
@@ -135,14 +129,13 @@ impl Index {
                 }
                 chunk.extend_from_slice(&key);
                 chunk.extend_from_slice(&value.to_be_bytes());
-                entries += 1;
             }
             if chunk.len() == CHUNK_ENTRIES * ENTRY_BYTES || (entry.is_none() && !chunk.is_empty()) {
                 chunks.insert((id, chunk_number(firsts.len() - 1)), chunk.as_slice())?;
                 chunk.clear();
             }
             if entry.is_none() {
-                heads.insert((level, id), pack(&Head(entries, firsts, filter.to_bytes()))?.as_slice())?;
+                heads.insert((level, id), Run { id, entries: count, firsts, filter }.to_bytes().as_slice())?;
                 return Ok(());
             }
         }
@@ -176,24 +169,43 @@ impl Source {
     }
 }
 
-/// The least of what the sources have.
-fn least(sources: &mut [Source], chunks: &mut Writable<'_>) -> Next {
-    let mut least: Option<(usize, (Key, u64))> = None;
-    for (index, source) in sources.iter_mut().enumerate() {
-        if let Some(entry) = source.peek(chunks)?
-            && least.is_none_or(|(_, before)| entry < before)
-        {
-            least = Some((index, entry));
+/// The least of what the sources have; those that have nothing more are left out from then on.
+fn least(sources: &mut Vec<Source>, chunks: &mut Writable<'_>) -> Next {
+    let (mut least, mut index): (Option<(usize, (Key, u64))>, usize) = (None, 0);
+    while index < sources.len() {
+        match sources[index].peek(chunks)? {
+            Some(entry) => {
+                least = least.filter(|(_, before)| *before < entry).or(Some((index, entry)));
+                index += 1;
+            }
+            None => drop(sources.swap_remove(index)),
         }
     }
     Ok(least.and_then(|(index, _)| sources[index].ahead.pop()))
 }
 
+/// The level of a run of so many entries.
+fn level_of(entries: usize) -> u8 {
+    u8::try_from(entries.max(1).ilog(FANOUT)).unwrap_or(MOST_LEVEL).min(MOST_LEVEL)
+}
+
 impl Run {
+    /// How many entries, the first key of each chunk, and the filter.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = (self.entries as u64).to_be_bytes().to_vec();
+        bytes.extend_from_slice(self.firsts.as_flattened());
+        bytes.extend_from_slice(&self.filter.to_bytes());
+        bytes
+    }
+
     fn load(id: u64, head: &[u8]) -> Result<Self, StoreError> {
-        let Head(entries, firsts, filter) = unpack(head)?;
-        let filter = Filter::from_bytes(&filter).ok_or_else(|| StorageError::Corrupted(format!("run {id} has no filter")))?;
-        Ok(Self { id, entries, firsts, filter })
+        let parts = || {
+            let (entries, rest) = head.split_first_chunk()?;
+            let entries = usize::try_from(u64::from_be_bytes(*entries)).ok()?;
+            let (firsts, filter) = rest.split_at_checked(KEY_BYTES.checked_mul(entries.div_ceil(CHUNK_ENTRIES))?)?;
+            Some(Self { id, entries, firsts: firsts.as_chunks().0.to_vec(), filter: Filter::from_bytes(filter)? })
+        };
+        parts().ok_or_else(|| StorageError::Corrupted(format!("the head of run {id} makes no sense")).into())
     }
 }
 
@@ -264,7 +276,6 @@ mod tests {
                 runs = Some(INDEX.open(&db.begin_read().expect("a transaction"), runs.as_ref()).expect("opened"));
             }
             let runs = runs.expect("at least one batch");
-            prop_assert!(runs.runs.len() <= 3 * FANOUT, "{} runs", runs.runs.len());
             prop_assert_eq!(runs.runs.iter().map(|run| run.entries).sum::<usize>(), expected.len());
             for number in 0..next + 1_000 {
                 let key = key(number);
@@ -273,5 +284,20 @@ mod tests {
             let afresh = INDEX.open(&db.begin_read().expect("a transaction"), None).expect("opened");
             prop_assert!(expected.iter().all(|(key, value)| afresh.get(key).expect("read") == Some(*value)));
         }
+    }
+    #[test]
+    fn however_little_is_added_at_once_there_are_few_runs() {
+        const ADDED: u64 = 600;
+        let db = Database::builder().create_with_backend(InMemoryBackend::new()).expect("a store in memory");
+        for number in 0..ADDED {
+            let mut tx = db.begin_write().expect("a transaction");
+            tx.set_durability(redb::Durability::None).expect("not needed");
+            INDEX.add(&tx, vec![(key(number), number)]).expect("added");
+            tx.commit().expect("committed");
+        }
+        let runs = INDEX.open(&db.begin_read().expect("a transaction"), None).expect("opened");
+        // In base 8, 600 has the digits 1130.
+        assert_eq!(runs.runs.iter().map(|run| run.entries).collect::<Vec<_>>(), [8, 8, 8, 64, 512]);
+        assert!((0..ADDED).all(|number| runs.get(&key(number)).expect("read") == Some(number)));
     }
 }

@@ -11,7 +11,6 @@ use streams::Fault;
 /// Rows kept after they were read; the cache begins anew when it is full. About 30 MB.
 const CACHED_ROWS: usize = 200_000;
 
-/// Keys must be ordered as their packed bytes are.
 #[derive(Debug)]
 pub(crate) struct LazyTable<K, V> {
     name: &'static str,
@@ -23,7 +22,7 @@ pub(crate) struct LazyTable<K, V> {
     cached: HashMap<K, Option<V>>,
 }
 
-impl<K: Ord + Hash + Copy + Serialize + DeserializeOwned, V: Clone + Serialize + DeserializeOwned> LazyTable<K, V> {
+impl<K: Eq + Hash + Copy + Serialize, V: Clone + Serialize + DeserializeOwned> LazyTable<K, V> {
     pub(crate) fn new(name: &'static str) -> Self {
         Self { name, changed: HashMap::new(), written: HashMap::new(), cached: HashMap::new() }
     }

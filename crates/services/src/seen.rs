@@ -13,7 +13,7 @@ pub(crate) struct SeenIds {
     written: HashSet<PaymentId>,
     /// In snapshots, as far as they were looked at.
     before: Option<Seen>,
-    /// A snapshot was written since.
+    /// A snapshot was begun since, so that the one before it is complete.
     is_behind: bool,
 }
 

@@ -152,12 +152,14 @@ async fn fill(log: Log, ring: Arc<Mutex<Ring>>, is_handed_on: Arc<watch::Sender<
     }
 }
 
-/// Ends when the log has had more for a while than the ring.
+/// Ends when the log has had more for a while than the ring, or is another one.
 async fn left_behind(log: &Log, ring: &Mutex<Ring>) {
     let mut end = 0;
     while lock(ring).last.seq >= end {
         // A server that does not answer is noticed by those who append.
-        end = log.info().await.map_or(end, |info| info.last);
+        if let Ok(info) = log.info().await {
+            end = if lock(ring).last.created == Some(info.created) { info.last } else { u64::MAX };
+        }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

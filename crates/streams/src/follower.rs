@@ -190,12 +190,13 @@ pub(crate) async fn recognise(log: &Log, after: &Mark) -> Result<LogInfo, Interr
     let (name, seq) = (log.name().clone(), after.seq);
     let since = Instant::now();
     let mut info = log.info().await?;
-    while info.last < seq && info.replicas > 1 && since.elapsed() < LEADER_WAIT {
+    let is_it = |created| after.created.is_none_or(|before| before == created);
+    while info.last < seq && is_it(info.created) && info.replicas > 1 && since.elapsed() < LEADER_WAIT {
         tokio::time::sleep(REOPEN_PAUSE).await;
         info = log.info().await?;
     }
     let created = info.created;
-    if seq > 0 && after.created.is_some_and(|before| before != created) {
+    if seq > 0 && !is_it(created) {
         return Err(Fault::Replaced { log: name, seq }.into());
     }
     if info.last < seq {
