@@ -171,7 +171,8 @@ impl Source {
 
 /// The least of what the sources have; those that have nothing more are left out from then on.
 fn least(sources: &mut Vec<Source>, chunks: &mut Writable<'_>) -> Next {
-    let (mut least, mut index): (Option<(usize, (Key, u64))>, usize) = (None, 0);
+    let mut least: Option<(usize, (Key, u64))> = None;
+    let mut index = 0;
     while index < sources.len() {
         match sources[index].peek(chunks)? {
             Some(entry) => {
