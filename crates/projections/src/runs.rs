@@ -19,7 +19,7 @@ pub(crate) type Key = [u8; 16];
 /// make each id be written more often. A run has as many entries as this to the power of its level, or more.
 const FANOUT: usize = 8;
 /// Runs of this level are not merged any more, so that no merge takes longer than some seconds: they have two to
-/// sixteen million entries. There are seven smaller ones of each level at most, so a hundred million ids lie in some fifty.
+/// sixteen million entries. There are seven smaller ones of each level at most, so a hundred million ids lie in a hundred at most.
 const MOST_LEVEL: u8 = 7;
 /// Entries of a chunk, the part of a run that is read at once: just below 32 KiB, which is a size of redb's pages. It
 /// is part of how a run is stored.

@@ -1,7 +1,7 @@
 //! A log read once by a process, for all that follow it there. Its newest records stand in a ring; who
 //! has fallen behind the ring reads on alone until it is back. What this process appends itself stands
 //! there as soon as it is acknowledged, with its events, so that nobody has to decode them; and while it is the
-//! log's writer, and hands on all there is, nothing is read back from the server, which is a third of what reading costs.
+//! log's writer, and hands on all there is, nothing is read back from the server.
 //! This module must never interpret a record.
 
 use std::{
