@@ -59,6 +59,9 @@ pub fn load_now() -> anyhow::Result<f64> {
     load_averages()?.split(' ').next().context("a load average")?.parse().context("a load average")
 }
 
+/// What of the repository bears on a figure: not what is said of it. The version of Millrace is the last commit of these.
+const MEASURED: [&str; 3] = [":(top)", ":(top,exclude)*.md", ":(top,exclude)bench/results"];
+
 /// Versions of what takes part: compiler, Millrace, nats-server and PostgreSQL, as far as they are here.
 #[must_use]
 pub fn versions() -> BTreeMap<String, String> {
@@ -68,9 +71,10 @@ pub fn versions() -> BTreeMap<String, String> {
         versions.insert(name.to_owned(), version.unwrap_or_else(|| "unknown".to_owned()));
     };
     note("rustc", said(Command::new("rustc").arg("--version")));
-    let changed = said(Command::new("git").args(["-C", repository, "status", "--porcelain", "--untracked-files=no"]));
+    let git = |arguments: &[&str]| said(Command::new("git").args(["-C", repository]).args(arguments).arg("--").args(MEASURED));
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
     let suffix = if changed.is_some_and(|changed| !changed.is_empty()) { " with changes" } else { "" };
-    let commit = said(Command::new("git").args(["-C", repository, "rev-parse", "--short=12", "HEAD"]));
+    let commit = git(&["log", "-1", "--format=%h", "--abbrev=12"]);
     note("millrace", commit.map(|commit| commit + suffix));
     note("nats-server", said(Command::new(::tests::nats_server()).arg("--version")));
     note("postgres", said(Command::new("psql").arg("--version")));

@@ -23,6 +23,12 @@ use crate::{
 
 /// How often it is looked whether the last messages have come.
 const LAST_LOOK: Duration = Duration::from_millis(10);
+/// Memory is at rest once it has changed by less than the hundredth part for as long as this, which is longer than the
+/// pauses between what a process does by itself; and how long that is waited for.
+const REST: Duration = Duration::from_secs(6);
+const REST_PART: u64 = 100;
+const REST_WAIT: Duration = Duration::from_secs(60);
+const REST_LOOK: Duration = Duration::from_millis(500);
 /// Websockets that are opened at once: fewer than a listener's backlog.
 const OPENED_AT_ONCE: usize = 64;
 
@@ -46,8 +52,8 @@ pub struct PushLoad {
     pub warm_up: Duration,
     /// Measured.
     pub duration: Duration,
-    /// Server processes whose memory is read before and after the websockets are opened. It says something only of
-    /// servers that had no load before: what they freed since, they would use again.
+    /// Server processes whose memory is read before and after the websockets are opened, if any; the load waits until it
+    /// is at rest. It says something only of servers that had no load before: what they freed since, they would use again.
     pub server_pids: Vec<u32>,
 }
 
@@ -95,7 +101,7 @@ impl PushLoad {
         ensure!(self.per_request > 0 && self.connections > 0, "a load needs a connection and payments");
         let open = stream::iter(0..self.connections).then(|_| Connection::open(&self.address));
         let connections: Vec<Connection> = open.try_collect().await.with_context(|| format!("connecting to {}", self.address))?;
-        let memory_before_kib = memory_kib(&self.server_pids)?;
+        let memory_before_kib = memory_at_rest_kib(&self.server_pids).await?;
         let subscribers = subscribe(&self.address, &self.creditors).await?;
         let memory_after_kib = memory_kib(&self.server_pids)?;
 
@@ -120,6 +126,24 @@ impl PushLoad {
 async fn subscribe(address: &str, creditors: &[Party]) -> anyhow::Result<Vec<Subscriber>> {
     let open = |creditor| Subscriber::open(address, creditor);
     stream::iter(creditors).map(open).buffered(OPENED_AT_ONCE).try_collect().await
+}
+
+/// The same once it no longer changes: what a process takes and gives back when it was started is not the subscribers'.
+async fn memory_at_rest_kib(pids: &[u32]) -> anyhow::Result<u64> {
+    if pids.is_empty() {
+        return Ok(0);
+    }
+    let started = Instant::now();
+    let (mut since, mut rest) = (started, memory_kib(pids)?);
+    while since.elapsed() < REST {
+        ensure!(started.elapsed() < REST_WAIT, "the memory of the server did not come to rest within {REST_WAIT:?}");
+        tokio::time::sleep(REST_LOOK).await;
+        let now = memory_kib(pids)?;
+        if now.abs_diff(rest) * REST_PART > rest {
+            (since, rest) = (Instant::now(), now);
+        }
+    }
+    memory_kib(pids)
 }
 
 /// Resident memory of these processes together.

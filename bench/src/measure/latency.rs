@@ -64,7 +64,7 @@ pub async fn run(
         per_request: 1,
         warm_up: bench.plan.load_warm_up,
         duration: bench.plan.load,
-        server_pids: server.pids()?,
+        server_pids: Vec::new(),
     };
     let watch = Watch::start(server.groups()?)?;
     let result = load.run().await?;

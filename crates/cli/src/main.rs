@@ -24,9 +24,6 @@ use crate::args::{Args, Command};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Threads beside the cores: folds and fsyncs block theirs for a while, and requests must not wait for them.
-const EXTRA_THREADS: usize = 4;
-
 fn main() -> ExitCode {
     let args = Args::parse();
     let log = tracing_subscriber::EnvFilter::try_new(&args.log).unwrap_or_else(|_| "info,async_nats=off".into());
@@ -53,8 +50,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     if let Command::Supervised { program, arguments } = command {
         return Err(nats::become_supervised(&program, &arguments));
     }
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores + EXTRA_THREADS).enable_all().build()?;
+    let runtime = tokio::runtime::Runtime::new()?;
     let mut code = ExitCode::SUCCESS;
     let outcome = match command {
         Command::Dev(args) => runtime.block_on(dev::run(args)),

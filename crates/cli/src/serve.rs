@@ -151,7 +151,7 @@ impl Running {
         models.run(&self.host);
         let bank = Arc::new(Bank::new(models, &self.host, access.issuer));
         let limits = Limits::from(&args.sizes);
-        let schema = gateway::schema(Arc::clone(&bank), access.introspection, &limits);
+        let schema = gateway::BankSchema::new(Arc::clone(&bank), access.introspection, &limits);
         let gateway = Gateway::new(schema, access.keys, limits, documents);
         self.gateway = Some(bank);
         let serving = gateway::serve(listener, gateway, origins, self.playground.clone(), self.host.clone());

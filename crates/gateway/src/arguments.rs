@@ -3,44 +3,26 @@
 //! whether an input object is one. A mutation whose second field cannot run must not have run its first. This
 //! module must never know a field.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use async_graphql::{
-    Name, Number, Positioned, Request, ServerError, ServerResult, Value as ConstValue, Variables,
-    extensions::{Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest},
+    Name, Number, Positioned, ServerError, ServerResult, Value as ConstValue, Variables,
     parser::types::{Directive, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet},
     registry::{MetaInputValue, MetaType, MetaTypeName, Registry},
 };
 use async_graphql_value::Value;
 
-use crate::{operation::select, shape::bad_request};
+use crate::shape::bad_request;
 
-/// Refuses operations whose arguments do not have their types.
-pub(crate) struct Arguments;
-
-impl ExtensionFactory for Arguments {
-    fn create(&self) -> Arc<dyn Extension> {
-        Arc::new(Self)
-    }
-}
-
-#[async_graphql::async_trait::async_trait]
-impl Extension for Arguments {
-    async fn prepare_request(
-        &self,
-        ctx: &ExtensionContext<'_>,
-        mut request: Request,
-        next: NextPrepareRequest<'_>,
-    ) -> ServerResult<Request> {
-        let mut variables = std::mem::take(&mut request.variables);
-        let name = request.operation_name.clone();
-        let document = request.parsed_query()?;
-        let operation = select(document, name.as_deref())?;
-        complete(operation, &mut variables);
-        Walk { registry: &ctx.schema_env.registry, document, operation, variables: &variables, seen: HashSet::new() }.check()?;
-        request.variables = variables;
-        next.run(ctx, request).await
-    }
+/// Completes the variables of an operation, and refuses it where its arguments do not have their types.
+pub(crate) fn check(
+    registry: &Registry,
+    document: &ExecutableDocument,
+    operation: &OperationDefinition,
+    variables: &mut Variables,
+) -> ServerResult<()> {
+    complete(operation, variables);
+    Walk { registry, document, operation, variables, seen: HashSet::new() }.check()
 }
 
 /// Gives each variable that was left out its default, or null, which every argument here takes for "left out".
@@ -225,15 +207,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Introspection, Limits, operation::is_refused, schema::without_bank};
+    use crate::{operation::is_refused, schema::tests::answer_to};
 
     const PAY: &str = "mutation($a: InitiatePaymentInput!, $b: InitiatePaymentInput!) { \
                        a: initiatePayment(input: $a) { payment { id } } b: initiatePayment(input: $b) { payment { id } } }";
 
-    /// Without a bank; whoever is anonymous is answered without one.
     async fn answer(query: &str, variables: serde_json::Value) -> Response {
-        let schema = without_bank(Introspection::Everybody, &Limits::default()).finish();
-        schema.execute(Request::new(query).variables(Variables::from_json(variables))).await
+        answer_to(query, Variables::from_json(variables)).await
     }
 
     #[tokio::test]

@@ -2,20 +2,15 @@
 //! there to be asked is the first thing that somebody who looks for a way in wants to know. This module must never
 //! know a field of the schema.
 
-use std::{
-    any::{Any, TypeId},
-    collections::HashSet,
-    sync::Arc,
-};
+use std::collections::HashSet;
 
 use async_graphql::{
-    Name, Request, SchemaBuilder, ServerResult, Variables,
-    extensions::{Extension, ExtensionContext, ExtensionFactory, NextParseQuery, NextPrepareRequest},
-    parser::types::{ExecutableDocument, Field, Selection, SelectionSet},
+    Name, ServerResult,
+    parser::types::{ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet},
     registry::{MetaType, Registry},
 };
 
-use crate::{Caller, errors::Failure, operation::select};
+use crate::{Caller, errors::Failure};
 
 /// Fields of an answer about the schema, each of its lists taken for as long as the longest of its kind: the query
 /// that GraphiQL and code generators send comes to a hundred thousand with every option, of which 3,500 are real.
@@ -34,45 +29,33 @@ pub enum Introspection {
 }
 
 impl Introspection {
-    pub(crate) fn of<Q, M, S>(self, schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
-        let schema = schema.extension(Bounded);
-        match self {
-            Self::Everybody => schema,
-            // What a misspelt field may have meant is introspection as well.
-            Self::SignedIn => schema.disable_suggestions().extension(SignedInOnly),
-        }
+    /// Whether the schema describes itself to this caller.
+    pub(crate) fn is_open_to(self, caller: Caller) -> bool {
+        self == Self::Everybody || caller != Caller::Anonymous
     }
-}
 
-/// Refuses to say too much about the schema at once, whoever asks.
-struct Bounded;
-
-impl ExtensionFactory for Bounded {
-    fn create(&self) -> Arc<dyn Extension> {
-        Arc::new(Self)
-    }
-}
-
-#[async_graphql::async_trait::async_trait]
-impl Extension for Bounded {
-    async fn prepare_request(
-        &self,
-        ctx: &ExtensionContext<'_>,
-        mut request: Request,
-        next: NextPrepareRequest<'_>,
-    ) -> ServerResult<Request> {
-        let name = request.operation_name.clone();
-        let document = request.parsed_query()?;
-        let selections = &select(document, name.as_deref())?.selection_set.node;
-        let mut size = Size { registry: &ctx.schema_env.registry, document, within: HashSet::new(), lists: 0 };
-        if size.of_root(selections) > MOST_FIELDS {
+    /// Refuses to say too much about the schema at once, whoever asks; and anything, to whom it is closed. The library
+    /// would answer those with null, also where the schema promises something. With `__type` it may: to an anonymous
+    /// caller there is no type of any name.
+    pub(crate) fn check(
+        self,
+        registry: &Registry,
+        document: &ExecutableDocument,
+        operation: &OperationDefinition,
+        caller: Caller,
+    ) -> ServerResult<()> {
+        let mut size = Size { registry, document, within: HashSet::new(), lists: 0 };
+        if size.of_root(&operation.selection_set.node) > MOST_FIELDS {
             let message = format!(
                 "Introspection has at most {MOST_LISTS} lists of types or fields in each other, and answers with at most {MOST_FIELDS} fields, \
                  its lists taken at their longest; this asks for more."
             );
             return Err(Failure::LimitExceeded(message).into());
         }
-        next.run(ctx, request).await
+        if !self.is_open_to(caller) && introspects(document) {
+            return Err(Failure::Unauthenticated.into());
+        }
+        Ok(())
     }
 }
 
@@ -158,45 +141,6 @@ fn members(ty: &MetaType, field: &str) -> usize {
     }
 }
 
-struct SignedInOnly;
-
-impl ExtensionFactory for SignedInOnly {
-    fn create(&self) -> Arc<dyn Extension> {
-        Arc::new(Self)
-    }
-}
-
-#[async_graphql::async_trait::async_trait]
-impl Extension for SignedInOnly {
-    /// Closes introspection.
-    async fn prepare_request(&self, ctx: &ExtensionContext<'_>, request: Request, next: NextPrepareRequest<'_>) -> ServerResult<Request> {
-        let own = request.data.get(&TypeId::of::<Caller>()).and_then(|data| <dyn Any>::downcast_ref::<Caller>(&**data));
-        let is_anonymous = is_anonymous(own.or_else(|| ctx.data_opt::<Caller>()));
-        let request = if is_anonymous { request.disable_introspection() } else { request };
-        next.run(ctx, request).await
-    }
-
-    /// Says so; without this the answer would be null where the schema promises something. For `__type` it
-    /// does not: to an anonymous caller there is no type of any name.
-    async fn parse_query(
-        &self,
-        ctx: &ExtensionContext<'_>,
-        query: &str,
-        variables: &Variables,
-        next: NextParseQuery<'_>,
-    ) -> ServerResult<ExecutableDocument> {
-        let document = next.run(ctx, query, variables).await?;
-        if is_anonymous(ctx.data_opt::<Caller>()) && introspects(&document) {
-            return Err(Failure::Unauthenticated.into());
-        }
-        Ok(document)
-    }
-}
-
-fn is_anonymous(caller: Option<&Caller>) -> bool {
-    caller.is_none_or(|caller| *caller == Caller::Anonymous)
-}
-
 /// Whether a document selects `__schema` anywhere; how deep it nests was checked before.
 fn introspects(document: &ExecutableDocument) -> bool {
     let in_operations = document.operations.iter().any(|(_, operation)| selects(&operation.node.selection_set.node));
@@ -215,15 +159,13 @@ fn selects(set: &SelectionSet) -> bool {
 mod tests {
     use async_graphql::parser::parse_query;
 
-    use super::*;
-    use crate::{Limits, operation::is_refused, schema::without_bank};
+    use crate::{operation::is_refused, schema::tests::answer_to};
 
     /// What graphql-js' `getIntrospectionQuery` sends with every option, and nine levels of `ofType`.
     const FULL: &str = include_str!("introspection_full.graphql");
 
     async fn is_answered(query: &str) -> bool {
-        let schema = without_bank(Introspection::Everybody, &Limits::default()).finish();
-        let answer = schema.execute(query).await;
+        let answer = answer_to(query, async_graphql::Variables::default()).await;
         let is_too_much = answer.errors.iter().any(|error| error.message.starts_with("Introspection"));
         assert_eq!(is_refused(&answer), is_too_much, "{:?}", answer.errors);
         !is_too_much

@@ -37,6 +37,7 @@ mod subscription;
 mod system;
 mod traces;
 mod transaction;
+mod types;
 
 pub use auth::{AuthError, Caller, Expected, Issuer, JwksError, KeyRefusal, Keys, Location, SignedIn, SigningAlgorithm};
 pub use bank::{Bank, ReadError};
@@ -49,4 +50,4 @@ pub use models::Models;
 pub use operation::Gateway;
 pub use pay::{Accepted, PayError};
 pub use playground::Playground;
-pub use schema::{BankSchema, schema, sdl};
+pub use schema::{BankSchema, sdl};

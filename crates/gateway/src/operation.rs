@@ -22,6 +22,7 @@ use crate::{
     documents::{DocumentError, Documents},
     errors::Failure,
     limits::Limits,
+    operation_metrics::{OperationMetrics, count_errors, label},
     shape::{self, Shape},
 };
 
@@ -32,6 +33,7 @@ pub struct Gateway {
     pub(crate) limits: Limits,
     pub(crate) documents: Documents,
     pub(crate) callers: Callers,
+    metrics: OperationMetrics,
 }
 
 /// What a client sends: the parameters of GraphQL over HTTP, and the id of a stored document.
@@ -68,6 +70,8 @@ impl Params {
 /// An operation that may be run.
 pub(crate) struct Operation {
     request: Request,
+    /// What it is known by.
+    label: String,
     pub kind: OperationType,
 }
 
@@ -75,7 +79,7 @@ impl Gateway {
     /// A gateway to a schema.
     #[must_use]
     pub fn new(schema: BankSchema, keys: Keys, limits: Limits, documents: Documents) -> Self {
-        Self { schema, keys, callers: Callers::new(&limits), limits, documents }
+        Self { schema, keys, callers: Callers::new(&limits), limits, documents, metrics: OperationMetrics::default() }
     }
 
     /// Checks what was sent, as far as that can be done without running it.
@@ -83,28 +87,32 @@ impl Gateway {
     /// # Errors
     /// What to answer instead.
     pub(crate) fn prepare(&self, params: Params, caller: Caller) -> Result<Operation, Box<Response>> {
-        let refused = |error: ServerError| {
+        self.try_prepare(params, caller).map_err(|error| {
             count_rejects(RejectedBy::Operation, code_of(&error).to_owned(), 1);
             Box::new(Response::from_errors(vec![error]))
-        };
-        if !self.callers.may_ask(caller) {
-            return Err(refused(Failure::RateLimited.into()));
-        }
-        if params.is_of_other_version() {
-            return Err(refused(shape::bad_request("Persisted queries are known in version 1.", None)));
-        }
-        let text = self.documents.text(params.query.as_deref(), params.id()).map_err(|error| refused(Failure::from(error).into()))?;
-        let document = shape::parse(&text).map_err(refused)?;
-        let kind = self.check(&document, &params).map_err(refused)?;
-        // The text goes nowhere: the document is what runs.
-        let mut request = Request::new(String::new()).variables(params.variables).data(caller);
-        request.operation_name = params.operation_name;
-        request.set_parsed_query(document);
-        Ok(Operation { request, kind })
+        })
     }
 
-    fn check(&self, document: &ExecutableDocument, params: &Params) -> Result<OperationType, ServerError> {
-        let operation = select(document, params.operation_name.as_deref())?;
+    fn try_prepare(&self, mut params: Params, caller: Caller) -> Result<Operation, ServerError> {
+        if !self.callers.may_ask(caller) {
+            return Err(Failure::RateLimited.into());
+        }
+        if params.is_of_other_version() {
+            return Err(shape::bad_request("Persisted queries are known in version 1.", None));
+        }
+        let text = self.documents.text(params.query.as_deref(), params.id()).map_err(Failure::from)?;
+        let document = shape::parse(&text)?;
+        let operation = select(&document, params.operation_name.as_deref())?;
+        self.check(&document, operation, &params.variables)?;
+        self.schema.check(&document, operation, &mut params.variables, caller)?;
+        let (label, kind) = (label(&document, operation), operation.ty);
+        let mut request = self.schema.request(document, params.variables, caller);
+        request.operation_name = params.operation_name;
+        Ok(Operation { request, label, kind })
+    }
+
+    /// Refuses what is too large or lacks a variable, before anything looks at it more closely.
+    fn check(&self, document: &ExecutableDocument, operation: &OperationDefinition, variables: &Variables) -> Result<(), ServerError> {
         let shape = Shape::of(document, operation);
         let within = |what: &str, count: usize, most: usize| {
             let failure = || Failure::LimitExceeded(format!("An operation has at most {most} {what}; this one has more."));
@@ -119,13 +127,13 @@ impl Gateway {
         if operation.ty == OperationType::Subscription && shape.root_fields != 1 {
             return Err(shape::bad_request("A subscription has one root field.", None));
         }
-        shape::required_variables(operation, &params.variables)?;
-        Ok(operation.ty)
+        shape::required_variables(operation, variables)
     }
 
     /// Runs a query or a mutation.
     pub(crate) async fn execute(&self, operation: Operation) -> Response {
-        let running = AssertUnwindSafe(self.schema.execute(operation.request)).catch_unwind();
+        let running = self.metrics.measure(&operation.label, self.schema.execute(operation.request));
+        let running = AssertUnwindSafe(running).catch_unwind();
         match tokio::time::timeout(self.limits.request_time, running).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => panicked(),
@@ -136,7 +144,7 @@ impl Gateway {
     /// Runs any operation: a query or a mutation answers once.
     pub(crate) fn stream(self: &Arc<Self>, operation: Operation) -> BoxStream<'static, Response> {
         if operation.kind == OperationType::Subscription {
-            let answers = AssertUnwindSafe(self.schema.execute_stream(operation.request)).catch_unwind();
+            let answers = AssertUnwindSafe(self.schema.subscribe(operation.request).inspect(count_errors)).catch_unwind();
             return answers.map(|answer| answer.unwrap_or_else(|_| panicked())).boxed();
         }
         let gateway = Arc::clone(self);

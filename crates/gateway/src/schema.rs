@@ -3,20 +3,17 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    Context, Response, SDLExportOptions, Schema, SchemaBuilder,
+    Context, Request, Response, SDLExportOptions, Schema, SchemaBuilder, ServerResult, Variables,
     connection::{Connection, EmptyFields},
-    extensions::{Extension, ExtensionContext, ExtensionFactory, NextRequest, NextSubscribe},
+    parser::types::{ExecutableDocument, OperationDefinition},
 };
 use domain::CustomerId;
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{Stream, StreamExt as _};
 
 use crate::{
-    Bank, Caller, Introspection, Limits, arguments::Arguments, errors::Failure, mutation::Mutation, operation::is_refused,
-    operation_metrics::Operations, query::Query, subscription::Subscription,
+    Bank, Caller, Introspection, Limits, arguments, errors::Failure, mutation::Mutation, operation::is_refused, query::Query,
+    subscription::Subscription, types::Types,
 };
-
-/// The schema, to execute requests on.
-pub type BankSchema = Schema<Query, Mutation, Subscription>;
 
 /// Largest page that is given out at once, whatever is asked for.
 const MAX_PAGE: usize = 100;
@@ -24,22 +21,68 @@ const MAX_PAGE: usize = 100;
 /// Errors that say why nothing was run: more than anybody reads, and a document can have one for every few bytes.
 const MOST_ERRORS: usize = 20;
 
-/// The schema over a bank, which refuses what is larger than the limits.
-#[must_use]
-pub fn schema(bank: Arc<Bank>, introspection: Introspection, limits: &Limits) -> BankSchema {
-    without_bank(introspection, limits).data(bank).finish()
+/// The schema, to execute operations on. What the library leaves to be checked is checked here and not in extensions of it:
+/// where there is one, each field of an answer takes a detour over all of them, which doubled what a page costs.
+pub struct BankSchema {
+    fields: Schema<Query, Mutation, Subscription>,
+    types: Types,
+    introspection: Introspection,
+}
+
+impl BankSchema {
+    /// The schema over a bank, which refuses what is larger than the limits.
+    #[must_use]
+    pub fn new(bank: Arc<Bank>, introspection: Introspection, limits: &Limits) -> Self {
+        Self::of(fields(introspection, limits).data(bank), introspection)
+    }
+
+    fn of(fields: SchemaBuilder<Query, Mutation, Subscription>, introspection: Introspection) -> Self {
+        Self { fields: fields.finish(), types: Types::of(Query, Mutation::default(), Subscription), introspection }
+    }
+
+    /// Makes sure that an operation may run, as far as the library does not; completes its variables.
+    pub(crate) fn check(
+        &self,
+        document: &ExecutableDocument,
+        operation: &OperationDefinition,
+        variables: &mut Variables,
+        caller: Caller,
+    ) -> ServerResult<()> {
+        let registry = self.types.registry();
+        arguments::check(registry, document, operation, variables)?;
+        self.introspection.check(registry, document, operation, caller)
+    }
+
+    /// The request of an operation that may run.
+    pub(crate) fn request(&self, document: ExecutableDocument, variables: Variables, caller: Caller) -> Request {
+        // The text goes nowhere: the document is what runs.
+        let mut request = Request::new(String::new()).variables(variables).data(caller);
+        request.set_parsed_query(document);
+        if self.introspection.is_open_to(caller) { request } else { request.disable_introspection() }
+    }
+
+    /// Runs a query or a mutation.
+    pub(crate) async fn execute(&self, request: Request) -> Response {
+        with_codes(self.fields.execute(request).await)
+    }
+
+    /// Runs a subscription.
+    pub(crate) fn subscribe(&self, request: Request) -> impl Stream<Item = Response> + Send + 'static {
+        self.fields.execute_stream(request).map(with_codes)
+    }
 }
 
 /// Everything but what resolvers need.
-pub(crate) fn without_bank(introspection: Introspection, limits: &Limits) -> SchemaBuilder<Query, Mutation, Subscription> {
+fn fields(introspection: Introspection, limits: &Limits) -> SchemaBuilder<Query, Mutation, Subscription> {
     let schema = Schema::build(Query, Mutation::default(), Subscription)
         .limit_depth(limits.depth)
         .limit_complexity(limits.complexity)
-        .limit_directives(limits.directives)
-        .extension(Operations::default())
-        .extension(Arguments)
-        .extension(Codes);
-    introspection.of(schema)
+        .limit_directives(limits.directives);
+    match introspection {
+        Introspection::Everybody => schema,
+        // What a misspelt field may have meant is introspection as well.
+        Introspection::SignedIn => schema.disable_suggestions(),
+    }
 }
 
 /// The schema in the schema definition language, as it is served.
@@ -108,30 +151,6 @@ pub(crate) fn page<N: async_graphql::OutputType>(rows: Vec<(String, N)>, size: u
 }
 
 /// Gives every error a code: those without one are about the request itself.
-struct Codes;
-
-impl ExtensionFactory for Codes {
-    fn create(&self) -> Arc<dyn Extension> {
-        Arc::new(Self)
-    }
-}
-
-#[async_graphql::async_trait::async_trait]
-impl Extension for Codes {
-    async fn request(&self, ctx: &ExtensionContext<'_>, next: NextRequest<'_>) -> Response {
-        with_codes(next.run(ctx).await)
-    }
-
-    fn subscribe<'s>(
-        &self,
-        ctx: &ExtensionContext<'_>,
-        stream: BoxStream<'s, Response>,
-        next: NextSubscribe<'_>,
-    ) -> BoxStream<'s, Response> {
-        next.run(ctx, stream).map(with_codes).boxed()
-    }
-}
-
 fn with_codes(mut response: Response) -> Response {
     if is_refused(&response) {
         // What two of the library's passes look at is found by each.
@@ -157,34 +176,54 @@ fn is_about_size(message: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::operation::select;
+
+    /// Without a bank; whoever is anonymous is answered without one.
+    pub(crate) fn without_bank() -> BankSchema {
+        BankSchema::of(fields(Introspection::Everybody, &Limits::default()), Introspection::Everybody)
+    }
+
+    fn request(schema: &BankSchema, query: &str, mut variables: Variables) -> ServerResult<Request> {
+        let document = async_graphql::parser::parse_query(query)?;
+        schema.check(&document, select(&document, None)?, &mut variables, Caller::Anonymous)?;
+        Ok(schema.request(document, variables, Caller::Anonymous))
+    }
+
+    /// What an anonymous caller is answered.
+    pub(crate) async fn answer_to(query: &str, variables: Variables) -> Response {
+        let schema = without_bank();
+        match request(&schema, query, variables) {
+            Ok(request) => schema.execute(request).await,
+            Err(error) => Response::from_errors(vec![error]),
+        }
+    }
 
     #[tokio::test]
     async fn an_error_is_told_once() {
-        let schema = without_bank(Introspection::Everybody, &Limits::default()).finish();
-        let answers: Vec<_> = schema.execute_stream("subscription { __typename }").collect().await;
+        let schema = without_bank();
+        let request = request(&schema, "subscription { __typename }", Variables::default()).expect("it may run");
+        let answers: Vec<_> = schema.subscribe(request).collect().await;
         assert_eq!(answers.iter().map(|answer| answer.errors.len()).sum::<usize>(), 1, "{answers:?}");
     }
 
     #[tokio::test]
     async fn an_answer_has_as_many_errors_as_somebody_reads() {
-        let schema = without_bank(Introspection::Everybody, &Limits::default()).finish();
         let unused: String = (0..1_000).map(|n| format!("$v{n}: Int ")).collect();
-        let answer = schema.execute(format!("query({unused}) {{ __typename }}")).await;
+        let answer = answer_to(&format!("query({unused}) {{ __typename }}"), Variables::default()).await;
         assert_eq!(answer.errors.len(), MOST_ERRORS);
     }
 
     #[tokio::test]
     async fn a_bulk_counts_as_often_as_it_has_inputs() {
-        let schema = without_bank(Introspection::Everybody, &Limits::default()).finish();
         let money = async_graphql::value!({ "amount": "1", "currency": "EUR" });
         let input = async_graphql::value!({ "debtorAccountId": "acc_0", "creditorIban": "DE75999999991000000000", "amount": money });
         let is_too_large = async |count: usize, selected: &str| {
             let query = format!("mutation($inputs: [InitiatePaymentInput!]!) {{ initiatePayments(inputs: $inputs) {{ {selected} }} }}");
-            let mut request = async_graphql::Request::new(query);
-            request.variables.insert(async_graphql::Name::new("inputs"), async_graphql::Value::List(vec![input.clone(); count]));
-            let answer = schema.execute(request).await;
+            let mut variables = Variables::default();
+            variables.insert(async_graphql::Name::new("inputs"), async_graphql::Value::List(vec![input.clone(); count]));
+            let answer = answer_to(&query, variables).await;
             answer.errors[0].extensions.as_ref().and_then(|extensions| extensions.get("code")) == Some(&"LIMIT_EXCEEDED".into())
         };
         let usual = "payment { id status amount { amount currency } reference initiatedAt rejection { code message } } position errors { code path message }";

@@ -18,7 +18,7 @@ use tokio_tungstenite::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Door, Origins, graphql, protocol::SUBPROTOCOL};
-use crate::{Caller, Documents, Expected, Gateway, Introspection, Issuer, Keys, Limits, schema};
+use crate::{Caller, Documents, Expected, Gateway, Issuer, Keys, Limits, schema};
 
 const SECRET: &[u8] = b"the secret of these tests, of 32 bytes or more";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,7 +53,7 @@ fn expected() -> Expected {
 /// Serves the schema without a bank; says where, and an operator's token.
 async fn serve() -> (String, String) {
     let limits = Limits::default();
-    let schema = schema::without_bank(Introspection::Everybody, &limits).finish();
+    let schema = schema::tests::without_bank();
     let gateway = Gateway::new(schema, Keys::from_secret(SECRET, expected()), limits, Documents::default());
     let origins = Origins::new(&[]).expect("none");
     let door = Door { gateway: Arc::new(gateway), origins: Arc::new(origins), stop: CancellationToken::new() };
