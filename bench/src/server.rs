@@ -133,14 +133,18 @@ impl Server {
         }))
     }
 
-    /// The same with a new process that holds websockets, so that it has no memory of its past; what is
-    /// stored stays.
+    /// The same with a new process that holds websockets. Of ours nothing that was booked stays: what a process takes and
+    /// frees while it reads that, it would use again for websockets.
     ///
     /// # Errors
     /// Where it does not end well, or does not come up again.
-    pub async fn restarted(self) -> anyhow::Result<Self> {
+    pub async fn renewed(self) -> anyhow::Result<Self> {
         Ok(match self {
-            Self::Millrace(bank) => Self::Millrace(Box::new(bank.stop(false).await?.start().await?.0)),
+            Self::Millrace(bank) => {
+                let setting = bank.setting;
+                drop(bank.stop(false).await?);
+                Self::Millrace(Box::new(Bank::open(setting).await?.stop(false).await?.start().await?.0))
+            }
             Self::Monolith { monolith, postgres, durability } => {
                 drop(monolith);
                 Self::Monolith { monolith: Monolith::start(&postgres).await?, postgres, durability }

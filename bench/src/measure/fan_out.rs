@@ -37,7 +37,7 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     for round in bench.rounds() {
         for count in &subscribers {
             // A process that had as many websockets before has the memory for them already.
-            servers = restarted(servers).await?;
+            servers = renewed(servers).await?;
             for server in servers.iter().filter(|server| server.system() == System::Millrace || *count <= MOST_OF_MONOLITH) {
                 let run = run(bench, round, server, *count).await;
                 // What the monolith cannot do is its figure, and no reason to stop.
@@ -51,10 +51,10 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn restarted(servers: Vec<Server>) -> anyhow::Result<Vec<Server>> {
+async fn renewed(servers: Vec<Server>) -> anyhow::Result<Vec<Server>> {
     let mut again = Vec::new();
     for server in servers {
-        again.push(server.restarted().await?);
+        again.push(server.renewed().await?);
     }
     Ok(again)
 }
