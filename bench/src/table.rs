@@ -37,7 +37,8 @@ pub const MEASUREMENTS: [(u8, &str, &str); 10] = [
         "Fan-out",
         "Websockets, each subscribed to an account of its own, and 5,000 payments a second to them in requests of ten; from the instant at which a \
          payment was due until the push. Memory is what the resident set of the process that holds the websockets grew by when they were \
-         opened, in a process that was just started, so that whatever it allocates for the first time counts as theirs.",
+         opened, in a process that was just started on a bank with nothing booked, once its memory was at rest; so whatever it \
+         allocates for the first time counts as theirs.",
     ),
     (
         6,

@@ -22,7 +22,7 @@ const MAX_PAGE: usize = 100;
 const MOST_ERRORS: usize = 20;
 
 /// The schema, to execute operations on. What the library leaves to be checked is checked here and not in extensions of it:
-/// where there is one, each field of an answer takes a detour over all of them, which doubled what a page costs.
+/// where there is one, each field of an answer takes a detour over all of them (see bench/README.md).
 pub struct BankSchema {
     fields: Schema<Query, Mutation, Subscription>,
     types: Types,
