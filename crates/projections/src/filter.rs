@@ -14,6 +14,22 @@ const BLOCK_BYTES: usize = SALTS.len() * WORD_BYTES;
 
 type Block = [u32; 8];
 
+/// What of a key is the same in every filter.
+pub(crate) struct Probe {
+    /// Of 32 bits.
+    hash: u64,
+    /// Its bit in each word of a block.
+    bits: Block,
+}
+
+impl Probe {
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of 64 bits")]
+    pub(crate) fn for_key(key: &[u8; 16]) -> Self {
+        let hash = spread(u128::from_be_bytes(*key));
+        Self { hash: hash >> 32, bits: SALTS.map(|salt| 1 << ((hash as u32).wrapping_mul(salt) >> 27)) }
+    }
+}
+
 /// Over a set that does not change any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Filter(Vec<Block>);
@@ -25,23 +41,22 @@ impl Filter {
     }
 
     pub(crate) fn note(&mut self, key: &[u8; 16]) {
-        let (block, bits) = self.place(key);
-        for (word, bit) in self.0[block].iter_mut().zip(bits) {
+        let probe = Probe::for_key(key);
+        let block = self.place(&probe);
+        for (word, bit) in self.0[block].iter_mut().zip(probe.bits) {
             *word |= bit;
         }
     }
 
-    pub(crate) fn may_have(&self, key: &[u8; 16]) -> bool {
-        let (block, bits) = self.place(key);
-        self.0[block].iter().zip(bits).all(|(word, bit)| word & bit != 0)
+    pub(crate) fn may_have(&self, probe: &Probe) -> bool {
+        // Without a branch for each word: whether it has a bit is as good as random.
+        let missing = self.0[self.place(probe)].iter().zip(probe.bits).fold(0, |missing, (word, bit)| missing | (bit & !word));
+        missing == 0
     }
 
-    /// The block of a key, and its bit in each word.
-    #[expect(clippy::cast_possible_truncation, reason = "the halves of 64 bits")]
-    fn place(&self, key: &[u8; 16]) -> (usize, Block) {
-        let hash = spread(u128::from_be_bytes(*key));
-        let block = ((hash >> 32) * self.0.len() as u64) >> 32;
-        (block as usize, SALTS.map(|salt| 1 << ((hash as u32).wrapping_mul(salt) >> 27)))
+    /// The block of a key.
+    const fn place(&self, probe: &Probe) -> usize {
+        ((probe.hash * self.0.len() as u64) >> 32) as usize
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -86,8 +101,8 @@ mod tests {
             let mut filter = Filter::for_keys(noted.len());
             noted.iter().for_each(|id| filter.note(id));
             let filter = Filter::from_bytes(&filter.to_bytes()).expect("its own bytes");
-            assert!(noted.iter().all(|id| filter.may_have(id)));
-            let wrong = others.iter().filter(|id| filter.may_have(id)).count();
+            assert!(noted.iter().all(|id| filter.may_have(&Probe::for_key(id))));
+            let wrong = others.iter().filter(|id| filter.may_have(&Probe::for_key(id))).count();
             assert!(wrong < 150, "{wrong} of 10,000");
         }
         assert_eq!(Filter::from_bytes(&[0; 31]), None);
@@ -104,7 +119,7 @@ mod tests {
             "0008000000080000001000000002000000000800000000200000000400000100"
         );
         let many = Filter::for_keys(5 * BLOCK_KEYS);
-        let blocks: Vec<usize> = (0..12).map(|byte| many.place(&[byte; 16]).0).collect();
+        let blocks: Vec<usize> = (0..12).map(|byte| many.place(&Probe::for_key(&[byte; 16]))).collect();
         assert_eq!(blocks, [0, 3, 1, 3, 3, 0, 2, 2, 4, 0, 2, 1]);
     }
 }

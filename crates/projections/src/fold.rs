@@ -16,8 +16,13 @@ use crate::{
 /// How long what was folded may stay in memory only. A crash loses it with the progress it made, and the
 /// log refills both …
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
-/// … and how many rows may: some dozens of megabytes. While as many again are being written, the fold waits.
-const GATHERED_ROWS: usize = 50_000;
+/// … and how many rows may: some sixty megabytes. While as many again are being written, the fold waits.
+const GATHERED_ROWS: usize = 150_000;
+/// While so many rows will soon change once more, what makes more of them waits. Where orders came in faster than
+/// they were booked, each was written to the file several times: 20 instead of 10 µs of processor time a payment …
+const UNFINISHED_ROWS: usize = 32_768;
+/// … but no longer than this after the last one was finished: whoever does that may have come to a halt.
+const STANDSTILL: Duration = Duration::from_millis(250);
 /// Pause before a server that did not say where a log ends is asked again.
 const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(100);
 /// What waits is folded in batches up to this; only then those who wait are told.
@@ -40,6 +45,9 @@ pub(crate) struct Fold<C: Changes> {
     inputs: Inputs,
     unwritten_since: Option<Instant>,
     writing: Option<Writing>,
+    /// How many rows were finished when that was last looked at, and when there was last another one.
+    finished: u64,
+    finished_at: Instant,
 }
 
 impl<C: Changes> Fold<C> {
@@ -57,7 +65,9 @@ impl<C: Changes> Fold<C> {
         let marks = logs.iter().map(|log| (log.clone(), progress.marks.get(log).copied().unwrap_or_default())).collect();
         let inputs = Inputs::follow(&host.broker, marks, &Cursor::default(), BATCHES).with_backlog(goal.clone());
         let (model, backlog) = (model.name().clone(), goal.clone());
-        Ok(Self { shelf: Arc::new(shelf), file, model, progress, backlog, inputs, unwritten_since: None, writing: None })
+        let (shelf, finished_at) = (Arc::new(shelf), Instant::now());
+        let (unwritten_since, writing, finished) = (None, None, 0);
+        Ok(Self { shelf, file, model, progress, backlog, inputs, unwritten_since, writing, finished, finished_at })
     }
 
     pub(crate) fn shelf(&self) -> Arc<Shelf<C>> {
@@ -70,7 +80,12 @@ impl<C: Changes> Fold<C> {
 
     /// Folds what waits, or writes what has gathered; says what was touched. It may be dropped while it waits.
     pub(crate) async fn step<P: Projection<Changes = C>>(&mut self, projection: &P) -> Result<Option<P::Touched>, Fault> {
-        let is_full = self.shelf.change().fresh.rows() >= GATHERED_ROWS;
+        let (rows, under_way) = self.shelf.gathered();
+        let is_full = rows >= GATHERED_ROWS;
+        if self.finished != under_way.finished {
+            (self.finished, self.finished_at) = (under_way.finished, Instant::now());
+        }
+        self.inputs.hold_first((under_way.rows >= UNFINISHED_ROWS).then_some(self.finished_at + STANDSTILL));
         if is_full && self.writing.is_none() {
             self.begin_write();
         }

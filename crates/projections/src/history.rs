@@ -163,6 +163,7 @@ impl Fold<'_> {
     fn debited(&mut self, id: PaymentId) -> Result<(), StoreError> {
         let here = self.here();
         self.known(id)?.latest = here;
+        self.rows.count(false);
         Ok(())
     }
 
@@ -195,12 +196,15 @@ impl Fold<'_> {
     fn change(&mut self, id: PaymentId, change: Change, and: impl FnOnce(&mut PaymentRow)) -> Result<(), StoreError> {
         let here = self.here();
         let row = self.known(id)?;
-        let was_held = row.status() == PaymentStatus::Held;
+        let (was_held, was_under_way) = (row.status() == PaymentStatus::Held, row.is_under_way());
         row.history.push((change.status, change.at));
         row.rejection = change.rejection;
         row.latest = here;
         and(row);
-        let (number, is_held) = (row.number, change.status == PaymentStatus::Held);
+        let (number, is_held, is_under_way) = (row.number, change.status == PaymentStatus::Held, row.is_under_way());
+        if is_under_way != was_under_way {
+            self.rows.count(is_under_way);
+        }
         if is_held || was_held {
             self.rows.hold(number, is_held);
         }

@@ -10,7 +10,7 @@ use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 use crate::{
     PaymentRow,
     blocks::{self, Blocks},
-    layers::{Changes, Layers},
+    layers::{Changes, Layers, UnderWay},
     runs::{Index, Runs},
     store::{StoreError, sorted},
 };
@@ -50,6 +50,7 @@ pub struct HistoryChanges {
     newest: HashMap<AccountId, u64>,
     /// Whether these are held now.
     held: BTreeMap<u64, bool>,
+    under_way: UnderWay,
 }
 
 impl Changes for HistoryChanges {
@@ -65,11 +66,17 @@ impl Changes for HistoryChanges {
     }
 
     fn next(&self) -> Self {
-        Self::numbered_from(self.next_number())
+        // As much is to be expected again, and growing would copy rows.
+        let (payments, numbers) = (Vec::with_capacity(self.payments.len()), HashMap::with_capacity(self.numbers.len()));
+        Self { payments, numbers, under_way: self.under_way, ..Self::numbered_from(self.next_number()) }
     }
 
     fn rows(&self) -> usize {
         self.payments.len() + self.changed.len() + self.newest.len()
+    }
+
+    fn under_way(&self) -> UnderWay {
+        self.under_way
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
@@ -94,7 +101,15 @@ impl Changes for HistoryChanges {
 impl HistoryChanges {
     fn numbered_from(first_number: u64) -> Self {
         let (numbers, newest) = (HashMap::new(), HashMap::new());
-        Self { payments: Vec::new(), first_number, numbers, changed: BTreeMap::new(), newest, held: BTreeMap::new() }
+        Self {
+            payments: Vec::new(),
+            first_number,
+            numbers,
+            changed: BTreeMap::new(),
+            newest,
+            held: BTreeMap::new(),
+            under_way: UnderWay::default(),
+        }
     }
 
     fn next_number(&self) -> u64 {
@@ -134,6 +149,7 @@ impl Layers<HistoryChanges> {
         };
         self.fresh.numbers.insert(row.order.id, number);
         self.fresh.payments.push(PaymentRow { number, previous, ..row });
+        self.count(true);
         Ok(())
     }
 
@@ -148,6 +164,11 @@ impl Layers<HistoryChanges> {
             self.fresh.changed.insert(number, row);
         }
         Ok(self.fresh.changed.get_mut(&number))
+    }
+
+    /// Counts a payment that is under way on its shard, or is not any more.
+    pub(crate) fn count(&mut self, is_under_way: bool) {
+        self.fresh.under_way.count(is_under_way);
     }
 
     /// Notes that a payment is held, or that it is not any more.

@@ -15,6 +15,27 @@ use crate::{
 /// One row: how far the file has come.
 pub(crate) const PROGRESS: TableDefinition<&str, &[u8]> = TableDefinition::new("progress");
 
+/// Rows of which more is known to come, in all layers; those of before a start are not counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UnderWay {
+    /// How many there are.
+    pub rows: usize,
+    /// How many have been finished.
+    pub finished: u64,
+}
+
+impl UnderWay {
+    /// One more, or one less.
+    pub(crate) const fn count(&mut self, is_under_way: bool) {
+        if is_under_way {
+            self.rows += 1;
+        } else {
+            self.rows = self.rows.saturating_sub(1);
+            self.finished += 1;
+        }
+    }
+}
+
 /// Rows of a model that changed since its file was written.
 pub trait Changes: Send + Sync + Sized + 'static {
     /// The tables of the file, open to be read as they were when it was last written.
@@ -38,6 +59,11 @@ pub trait Changes: Send + Sync + Sized + 'static {
 
     /// About how many rows changed.
     fn rows(&self) -> usize;
+
+    /// Rows that will soon change once more: written now, they are written again.
+    fn under_way(&self) -> UnderWay {
+        UnderWay::default()
+    }
 
     /// Writes the rows, in the order of their keys: what lies together is then written together.
     ///
@@ -83,6 +109,12 @@ impl<C: Changes> Shelf<C> {
     /// The rows, to be changed. Readers wait for it: keep it for as long as one record takes.
     pub(crate) fn change(&self) -> RwLockWriteGuard<'_, Layers<C>> {
         self.layers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// About how many rows have gathered to be written, and those of which more is to come.
+    pub(crate) fn gathered(&self) -> (usize, UnderWay) {
+        let fresh = &self.change().fresh;
+        (fresh.rows(), fresh.under_way())
     }
 
     /// Sets aside what gathered, to be written. There is nothing being written at that time.

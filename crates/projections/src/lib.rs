@@ -26,7 +26,7 @@ mod watchers;
 
 pub use directory::{AccountRow, CustomerRow, Directory};
 pub use history::PaymentHistory;
-pub use layers::{Changes, Layers, Shelf};
+pub use layers::{Changes, Layers, Shelf, UnderWay};
 pub use metrics::{RejectedBy, count_payments, count_rejects, describe_metrics};
 pub use model::{Progress, Projection, ReadModel};
 pub use overview::{BalanceRow, EntryRow, Overview};

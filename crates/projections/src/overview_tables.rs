@@ -69,7 +69,8 @@ impl Changes for OverviewChanges {
     }
 
     fn next(&self) -> Self {
-        Self::numbered_from(self.next_entry())
+        // As many are to be expected again, and growing would copy them.
+        Self { entries: Vec::with_capacity(self.entries.len()), ..Self::numbered_from(self.next_entry()) }
     }
 
     fn rows(&self) -> usize {

@@ -71,6 +71,11 @@ impl PaymentRow {
         self.is_final() || self.status() == PaymentStatus::Held
     }
 
+    /// Whether its own shard is about to say more of it. The credit on another shard may take as long as that one halts.
+    pub(crate) fn is_under_way(&self) -> bool {
+        !self.is_settled() && !self.latest.is_of("ledger")
+    }
+
     /// Whether its status is a final one.
     #[must_use]
     pub fn is_final(&self) -> bool {

@@ -34,6 +34,11 @@ impl Position {
         self
     }
 
+    /// Whether it names a log of this base.
+    pub(crate) fn is_of(&self, base: &str) -> bool {
+        self.0.iter().any(|(log, _)| log.base() == base)
+    }
+
     /// Whether a model that has come to `cursor` shows all of it that stands in logs of `shard`, or,
     /// without one, in logs that are not sharded.
     #[must_use]

@@ -10,7 +10,10 @@ use redb::{
     AccessGuard, ReadOnlyTable, ReadTransaction, ReadableTable as _, StorageError, Table, TableDefinition, TableError, WriteTransaction,
 };
 
-use crate::{filter::Filter, store::StoreError};
+use crate::{
+    filter::{Filter, Probe},
+    store::StoreError,
+};
 
 /// An id's bytes.
 pub(crate) type Key = [u8; 16];
@@ -214,7 +217,8 @@ impl Runs {
     /// What the index has for a key.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         let Some(chunks) = &self.chunks else { return Ok(None) };
-        for run in self.runs.iter().filter(|run| run.filter.may_have(key)) {
+        let probe = Probe::for_key(key);
+        for run in self.runs.iter().filter(|run| run.filter.may_have(&probe)) {
             let Some(number) = run.firsts.partition_point(|first| first <= key).checked_sub(1) else { continue };
             let chunk = chunks.get((run.id, chunk_number(number)))?;
             let chunk = chunk.ok_or_else(|| StorageError::Corrupted(format!("run {} has no chunk {number}", run.id)))?;

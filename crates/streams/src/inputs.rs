@@ -8,6 +8,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::time::{Instant, sleep_until};
+
 use crate::{Broker, Cursor, Fault, LogName, Mark, Record, feed::Tap};
 
 /// How much of what waits is taken at once.
@@ -49,6 +51,8 @@ pub struct Inputs {
     backlog: Cursor,
     batches: Batches,
     gathered: Gathered,
+    /// Nothing of the first log is taken before.
+    held_until: Option<Instant>,
 }
 
 impl Inputs {
@@ -67,6 +71,7 @@ impl Inputs {
             backlog: Cursor::default(),
             batches,
             gathered: Gathered::default(),
+            held_until: None,
         }
     }
 
@@ -75,6 +80,12 @@ impl Inputs {
     #[must_use]
     pub fn with_backlog(self, ends: Cursor) -> Self {
         Self { backlog: ends, ..self }
+    }
+
+    /// Until then nothing of the first log is taken, so that the others catch up with it. In a backlog they are in step
+    /// anyway.
+    pub fn hold_first(&mut self, until: Option<Instant>) {
+        self.held_until = until.filter(|until| !self.has_backlog() && Instant::now() < *until);
     }
 
     /// How far each log was taken.
@@ -94,6 +105,12 @@ impl Inputs {
     /// # Errors
     /// The [`Fault`] in one of the logs.
     pub async fn batch(&mut self) -> Result<VecDeque<Record>, Fault> {
+        if let Some(until) = self.held_until {
+            tokio::select! {
+                batch = poll_fn(|cx| self.poll_batch(cx)) => return batch,
+                () = sleep_until(until) => self.held_until = None,
+            }
+        }
         poll_fn(|cx| self.poll_batch(cx)).await
     }
 
@@ -144,6 +161,9 @@ impl Inputs {
 
     /// Takes the next record of one log, if it may be taken yet and fits into the batch.
     fn poll_one(&mut self, index: usize, cx: &mut Context<'_>) -> Poll<Result<Record, Fault>> {
+        if index == 0 && self.held_until.is_some() {
+            return Poll::Pending;
+        }
         let input = &mut self.inputs[index];
         let record = match input.head.take() {
             Some(record) => record,

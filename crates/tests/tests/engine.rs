@@ -9,7 +9,7 @@ use streams::{
     Snapshot, Step, Topology,
 };
 use tests::{Nats, PATIENCE, freeze};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 const STREAMS: &str = "
@@ -177,6 +177,28 @@ async fn what_another_process_appends_is_read_where_a_writer_hands_on_its_own() 
         Draft::new(&[(0_u64, 0_u64)], &Cursor::default(), Vec::new()).expect("encodes").chained(before.chain.expect("a chained log"));
     let seq = other.append(&draft, Some(before.seq)).await.expect("the engine is idle");
     assert_eq!(read().await.seq, seq);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_held_back_comes_when_its_time_has_come() {
+    const COUNT: u64 = 3;
+    let nats = Nats::start().expect("a nats-server");
+    let broker = host(&nats).await.broker;
+    for log in [numbers(), sums()] {
+        let appender = CommandAppender::start(broker.log(log), Arc::new(Cursor::default), CancellationToken::new());
+        for number in 0..COUNT {
+            appender.append(number).await.expect("stored");
+        }
+    }
+    let (logs, batches) = ([numbers(), sums()].map(|log| (log, Mark::default())), Batches { records: 1, bytes: 1 });
+    let mut inputs = Inputs::follow(&broker, logs.into(), &Cursor::default(), batches);
+    let until = Instant::now() + Duration::from_millis(200);
+    while inputs.taken().get(&numbers()) < COUNT || inputs.taken().get(&sums()) < COUNT {
+        inputs.hold_first(Some(until));
+        let batch = tokio::time::timeout(PATIENCE, inputs.batch()).await.expect("in time").expect("no fault");
+        let is_held_back = batch.iter().any(|record| record.log == numbers());
+        assert!(!is_held_back || Instant::now() >= until);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
