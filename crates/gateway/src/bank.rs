@@ -78,9 +78,10 @@ impl Bank {
         self.level(&self.models.directory).await
     }
 
-    /// The overview that has `account`, once it can be asked.
+    /// The overview that has `account`, once it can be asked and is no older than the payments that were shown.
     pub(crate) async fn overview(&self, account: AccountId) -> Result<&ReadModel<Overview>, Failure> {
-        self.level(self.models.overview(account)).await
+        let model = self.level(self.models.overview(account)).await?;
+        if self.models.reach_shown(account).await { Ok(model) } else { Err(Failure::StaleRead) }
     }
 
     /// The payments of a shard, once they can be asked.

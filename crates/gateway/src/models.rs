@@ -18,6 +18,8 @@ pub struct Models {
     pub directory: Arc<ReadModel<Directory>>,
     overviews: Vec<Arc<ReadModel<Overview>>>,
     histories: Vec<Arc<ReadModel<PaymentHistory>>>,
+    /// The logs of each shard that its overview and its payments follow both.
+    common: Vec<[LogName; 3]>,
 }
 
 impl Models {
@@ -27,7 +29,13 @@ impl Models {
         let directory = Arc::new(ReadModel::new(folder, None, Directory::default()));
         let overview = |shard| Arc::new(ReadModel::new(folder, Some(shard), Overview::default()));
         let history = |shard| Arc::new(ReadModel::new(folder, Some(shard), PaymentHistory::new(Shard(shard))));
-        Self { directory, overviews: (0..shards).map(overview).collect(), histories: (0..shards).map(history).collect() }
+        let common = |shard| ["payments", "fraud", "ledger"].map(|log| LogName::new(log, Some(shard)));
+        Self {
+            directory,
+            overviews: (0..shards).map(overview).collect(),
+            histories: (0..shards).map(history).collect(),
+            common: (0..shards).map(common).collect(),
+        }
     }
 
     /// Starts to fold; each model halts on its own if it must.
@@ -102,6 +110,20 @@ impl Models {
             }
         };
         tokio::time::timeout(READ_WAIT, all).await.is_ok()
+    }
+
+    /// Waits, bounded, until the overview that has `account` rests on all that any payment was shown with: the
+    /// models fold on their own, and who saw a payment booked, or held, looks at the balance next.
+    pub(crate) async fn reach_shown(&self, account: AccountId) -> bool {
+        let overview = self.overview(account);
+        for log in &self.common[usize::from(Shard::of(account, self.shards()).0)] {
+            let shown = self.histories.iter().map(|history| history.rests_on(log)).max().unwrap_or(0);
+            let shows = || wait_for(overview, |cursor| cursor.get(log) >= shown);
+            if overview.rests_on(log) < shown && tokio::time::timeout(READ_WAIT, shows()).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits until every model can be asked.

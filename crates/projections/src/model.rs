@@ -119,6 +119,12 @@ impl<P: Projection> ReadModel<P> {
         self.progress.subscribe()
     }
 
+    /// The last record of `log` that what can be read rests on.
+    #[must_use]
+    pub fn rests_on(&self, log: &LogName) -> u64 {
+        self.progress.borrow().cursor.get(log)
+    }
+
     /// Waits until the model can be asked.
     pub async fn level(&self) {
         // The sender lives in the model.

@@ -295,6 +295,18 @@ async fn a_payment_can_be_found_and_watched_the_moment_it_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_has_seen_a_payment_booked_sees_it_in_both_balances() {
+    let bank = bank(&[]).await;
+    for number in 1..=200 {
+        let paid = bank.pay(&bank.david_iban, "0.01", "EUR", "", "").await;
+        let query = format!("{{ payment(id: {}) {{ status }} }}", paid["payment"]["id"]);
+        while bank.lisa.execute(&query).await.expect("an answer")["payment"]["status"] != "BOOKED" {}
+        assert_eq!(bank.balance(&bank.david, &bank.david_account).await, 30_000 + number);
+        assert_eq!(bank.balance(&bank.lisa, &bank.lisa_account).await, 10_000 - number);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_can_be_read_by_people() {
     let bank = bank(&[]).await;
     bank.pay(&bank.david_iban, "20.00", "EUR", ", reference: \"Lunch\"", ", waitFor: FINAL").await;
