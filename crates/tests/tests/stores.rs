@@ -124,7 +124,8 @@ async fn a_log_that_lost_its_tail_halts_its_shard_and_no_other() {
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
     tests::eventually("halted again", || async {
         let (_, parts) = serve.ready().await?;
-        Ok(parts["ledger-0"].as_str().filter(|text| text.contains("lost its tail")).map(str::to_owned))
+        // Fraud detection may have decided again by then, so that the log is as long as it was, with another record.
+        Ok(parts["ledger-0"].as_str().filter(|text| text.starts_with("halted") && text.contains("fraud-0")).map(str::to_owned))
     })
     .await
     .expect("halted");
