@@ -1,20 +1,28 @@
 //! A map that remembers which rows changed, so that a snapshot writes only those.
 //! It must never know where snapshots go.
 
-use std::{collections::hash_map, hash::Hash};
+use std::{collections::hash_map::Entry, hash::Hash};
 
-use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
+use foldhash::{HashMap, HashMapExt as _};
 
 /// Rows by key, with the keys changed since the last [`Table::drain_changed`].
 #[derive(Debug, Clone)]
 pub struct Table<K, V> {
-    rows: HashMap<K, V>,
-    changed: HashSet<K>,
+    rows: HashMap<K, Row<V>>,
+    /// Each once, but those that were taken away and put again.
+    changed: Vec<K>,
+}
+
+/// Whether it changed stands in the row: a set of keys would be one more place in memory to look for, with each change.
+#[derive(Debug, Clone)]
+struct Row<V> {
+    row: V,
+    is_changed: bool,
 }
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self { rows: HashMap::new(), changed: HashSet::new() }
+        Self { rows: HashMap::new(), changed: Vec::new() }
     }
 }
 
@@ -22,47 +30,101 @@ impl<K: Eq + Hash + Copy, V> Table<K, V> {
     /// The row of `key`.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.rows.get(key)
+        self.rows.get(key).map(|row| &row.row)
     }
 
     /// The row of `key`, to be changed.
     pub fn get_mut(&mut self, key: K) -> Option<&mut V> {
-        let row = self.rows.get_mut(&key)?;
-        self.changed.insert(key);
-        Some(row)
+        self.rows.get_mut(&key).map(|row| row.mark_changed(key, &mut self.changed))
     }
 
     /// The row of `key`, to be changed, made by `new` where there is none.
     pub fn get_or_insert_with(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
-        self.changed.insert(key);
-        self.rows.entry(key).or_insert_with(new)
+        self.rows.entry(key).or_insert_with(|| Row { row: new(), is_changed: false }).mark_changed(key, &mut self.changed)
     }
 
     /// Puts a row.
     pub fn insert(&mut self, key: K, row: V) {
-        self.changed.insert(key);
-        self.rows.insert(key, row);
+        match self.rows.entry(key) {
+            Entry::Occupied(old) => *old.into_mut().mark_changed(key, &mut self.changed) = row,
+            Entry::Vacant(place) => drop(place.insert(Row { row, is_changed: false }).mark_changed(key, &mut self.changed)),
+        }
     }
 
     /// Takes a row away.
     pub fn remove(&mut self, key: K) -> Option<V> {
-        self.changed.insert(key);
-        self.rows.remove(&key)
+        self.changed.push(key);
+        self.rows.remove(&key).map(|row| row.row)
     }
 
     /// Puts a row that a snapshot already has.
     pub fn load(&mut self, key: K, row: V) {
-        self.rows.insert(key, row);
+        self.rows.insert(key, Row { row, is_changed: false });
     }
 
     /// All rows, in no order.
-    pub fn iter(&self) -> hash_map::Iter<'_, K, V> {
-        self.rows.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.rows.iter().map(|(key, row)| (key, &row.row))
     }
 
-    /// The rows changed since the last call, `None` where one was taken away; they count as unchanged from now on.
-    pub fn drain_changed(&mut self) -> impl Iterator<Item = (K, Option<&V>)> {
-        let rows = &self.rows;
-        self.changed.drain().map(move |key| (key, rows.get(&key)))
+    /// Hands out the rows changed since the last call, `None` where one was taken away; they count as unchanged from now on.
+    ///
+    /// # Errors
+    /// The first that `take` has.
+    pub fn drain_changed<E>(&mut self, mut take: impl FnMut(K, Option<&V>) -> Result<(), E>) -> Result<(), E> {
+        let Self { rows, changed } = self;
+        changed.drain(..).try_for_each(|key| match rows.get_mut(&key) {
+            Some(row) if row.is_changed => {
+                row.is_changed = false;
+                take(key, Some(&row.row))
+            }
+            // It was taken away, put again, and handed out.
+            Some(_) => Ok(()),
+            None => take(key, None),
+        })
+    }
+}
+
+impl<V> Row<V> {
+    fn mark_changed<K>(&mut self, key: K, changed: &mut Vec<K>) -> &mut V {
+        if !self.is_changed {
+            self.is_changed = true;
+            changed.push(key);
+        }
+        &mut self.row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drained(table: &mut Table<u8, u8>) -> Vec<(u8, Option<u8>)> {
+        let mut drained = Vec::new();
+        let all: Result<(), ()> = table.drain_changed(|key, row| {
+            drained.push((key, row.copied()));
+            Ok(())
+        });
+        all.expect("nothing fails");
+        drained
+    }
+
+    #[test]
+    fn what_changed_is_handed_out_once_as_it_is_in_the_end() {
+        let mut table = Table::default();
+        (0..4).for_each(|key| table.load(key, 0));
+        table.insert(0, 1);
+        *table.get_mut(0).expect("a row") += 1;
+        table.remove(1);
+        table.remove(2);
+        table.insert(2, 5);
+        *table.get_or_insert_with(9, || 7) += 1;
+        assert_eq!(drained(&mut table), [(0, Some(2)), (1, None), (2, Some(5)), (9, Some(8))]);
+        assert_eq!(drained(&mut table), []);
+        *table.get_mut(3).expect("a row") = 6;
+        table.remove(9);
+        table.insert(9, 1);
+        assert_eq!(drained(&mut table), [(3, Some(6)), (9, Some(1))]);
+        assert_eq!(table.iter().count(), 4);
     }
 }

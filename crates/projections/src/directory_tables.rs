@@ -56,7 +56,7 @@ impl Changes for DirectoryChanges {
         Ok(Self::default())
     }
 
-    fn next(&self) -> Self {
+    fn next(&mut self) -> Self {
         Self::default()
     }
 

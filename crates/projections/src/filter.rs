@@ -9,6 +9,9 @@ const SALTS: [u32; 8] = [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7
 /// Keys of a block: 256 bits for 20 keys let pass about one in 250 that are not there.
 const BLOCK_KEYS: usize = 20;
 
+/// Many blocks are a multiple of this.
+const FOLDABLE: usize = 16;
+
 const WORD_BYTES: usize = 4;
 const BLOCK_BYTES: usize = SALTS.len() * WORD_BYTES;
 
@@ -35,9 +38,21 @@ impl Probe {
 pub(crate) struct Filter(Vec<Block>);
 
 impl Filter {
-    /// Over as many keys, none of which is noted yet.
-    pub(crate) fn for_keys(count: usize) -> Self {
-        Self(vec![[0; 8]; count.div_ceil(BLOCK_KEYS).max(1)])
+    /// Over at most as many keys, none of which is noted yet.
+    pub(crate) fn for_keys(most: usize) -> Self {
+        let blocks = most.div_ceil(BLOCK_KEYS).max(1);
+        // Such numbers of blocks can be halved a few times.
+        Self(vec![[0; 8]; if blocks < FOLDABLE { blocks } else { blocks.next_multiple_of(FOLDABLE) }])
+    }
+
+    /// The same with as few blocks as do for the keys that were noted.
+    pub(crate) fn folded_for(mut self, keys: usize) -> Self {
+        while self.0.len().is_multiple_of(2) && self.0.len() / 2 * BLOCK_KEYS >= keys.max(1) {
+            // A key's block in half as many is the one of the pair that it lies in now.
+            let pairs = self.0.as_chunks::<2>().0.iter();
+            self = Self(pairs.map(|[even, odd]| std::array::from_fn(|word| even[word] | odd[word])).collect());
+        }
+        self
     }
 
     pub(crate) fn note(&mut self, key: &[u8; 16]) {
@@ -107,6 +122,18 @@ mod tests {
         }
         assert_eq!(Filter::from_bytes(&[0; 31]), None);
         assert_eq!(Filter::from_bytes(&[]), None);
+    }
+
+    #[test]
+    fn a_filter_over_fewer_keys_than_were_thought_is_folded() {
+        let ids: Vec<_> = (0..20_000_u32).map(|number| *Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()).as_bytes()).collect();
+        let (noted, others) = ids.split_at(10_000);
+        let mut filter = Filter::for_keys(80_000);
+        noted.iter().for_each(|id| filter.note(id));
+        let filter = filter.folded_for(noted.len());
+        assert!(filter.0.len() < 11_000 / BLOCK_KEYS, "{} blocks", filter.0.len());
+        assert!(noted.iter().all(|id| filter.may_have(&Probe::for_key(id))));
+        assert!(others.iter().filter(|id| filter.may_have(&Probe::for_key(id))).count() < 150);
     }
 
     #[test]

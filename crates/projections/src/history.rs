@@ -36,8 +36,8 @@ impl PaymentHistory {
 
 impl Projection for PaymentHistory {
     const READER: &'static str = "payment-history";
-    const VERSION: u32 = 2;
-    const READABLE_SINCE: u32 = 2;
+    const VERSION: u32 = 3;
+    const READABLE_SINCE: u32 = 3;
     type Changes = HistoryChanges;
     type Touched = Touched<PaymentId>;
 

@@ -11,22 +11,26 @@ use crate::{
     PaymentRow,
     blocks::{self, Blocks},
     layers::{Changes, Layers, UnderWay},
+    recent::Recent,
     runs::{Index, Runs},
-    store::{StoreError, sorted},
+    store::StoreError,
 };
 
 /// Payments in the order of their acceptance, numbered from 1.
 pub(crate) const PAYMENTS: Blocks = Blocks::new("payment-blocks");
 /// The number of each payment. Ids that clients chose by a key lie anywhere among all others.
-pub(crate) const NUMBERS: Index = Index::new("numbers", "number-runs");
+pub(crate) const NUMBERS: Index<1> = Index::new("numbers", "number-heads", "number-sizes");
 /// The newest payment of each debtor; the older ones are linked.
-pub(crate) const NEWEST: TableDefinition<[u8; 16], u64> = TableDefinition::new("newest");
+pub(crate) const NEWEST: Index<1> = Index::changing("newest", "newest-heads", "newest-sizes");
 /// Payments that wait for an operator.
 pub(crate) const HELD: TableDefinition<u64, ()> = TableDefinition::new("held");
 
+/// Debtors whose newest payment is known without a look at the file, or up to twice as many: what a hash table of 2^24
+/// places has room for, which then takes 0.4 GB.
+const KNOWN_DEBTORS: usize = (1 << 24) / 8 * 7;
+
 pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
     tx.open_table(PAYMENTS)?;
-    tx.open_table(NEWEST)?;
     tx.open_table(HELD)?;
     Ok(())
 }
@@ -34,8 +38,8 @@ pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
 /// The tables of the file.
 pub struct HistoryFile {
     payments: ReadOnlyTable<u64, &'static [u8]>,
-    numbers: Runs,
-    newest: ReadOnlyTable<[u8; 16], u64>,
+    numbers: Runs<1>,
+    newest: Runs<1>,
     held: ReadOnlyTable<u64, ()>,
 }
 
@@ -48,6 +52,8 @@ pub struct HistoryChanges {
     /// Older ones that changed.
     changed: BTreeMap<u64, PaymentRow>,
     newest: HashMap<AccountId, u64>,
+    /// As the layers behind have it.
+    known_newest: Recent<AccountId, u64>,
     /// Whether these are held now.
     held: BTreeMap<u64, bool>,
     under_way: UnderWay,
@@ -58,21 +64,26 @@ impl Changes for HistoryChanges {
 
     fn open(tx: &ReadTransaction, before: Option<&HistoryFile>) -> Result<HistoryFile, StoreError> {
         let numbers = NUMBERS.open(tx, before.map(|before| &before.numbers))?;
-        Ok(HistoryFile { payments: tx.open_table(PAYMENTS)?, numbers, newest: tx.open_table(NEWEST)?, held: tx.open_table(HELD)? })
+        let newest = NEWEST.open(tx, before.map(|before| &before.newest))?;
+        Ok(HistoryFile { payments: tx.open_table(PAYMENTS)?, numbers, newest, held: tx.open_table(HELD)? })
     }
 
     fn begin(file: &HistoryFile) -> Result<Self, StoreError> {
         Ok(Self::numbered_from(blocks::last(&file.payments)? + 1))
     }
 
-    fn next(&self) -> Self {
+    fn next(&mut self) -> Self {
         // As much is to be expected again, and growing would copy rows.
         let (payments, numbers) = (Vec::with_capacity(self.payments.len()), HashMap::with_capacity(self.numbers.len()));
-        Self { payments, numbers, under_way: self.under_way, ..Self::numbered_from(self.next_number()) }
+        let next = Self::numbered_from(self.next_number());
+        let mut known_newest = std::mem::replace(&mut self.known_newest, Recent::new(KNOWN_DEBTORS));
+        self.newest.iter().for_each(|(debtor, number)| known_newest.put(*debtor, *number));
+        Self { payments, numbers, known_newest, under_way: self.under_way, ..next }
     }
 
     fn rows(&self) -> usize {
-        self.payments.len() + self.changed.len() + self.newest.len()
+        // Each payment has a number, and may be its debtor's newest; these are short.
+        self.payments.len() + self.changed.len()
     }
 
     fn under_way(&self) -> UnderWay {
@@ -82,11 +93,9 @@ impl Changes for HistoryChanges {
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
         let new = (self.first_number..).zip(&self.payments);
         blocks::write(&mut tx.open_table(PAYMENTS)?, self.changed.iter().map(|(number, row)| (*number, row)).chain(new))?;
-        NUMBERS.add(tx, self.numbers.iter().map(|(id, number)| (id.bytes(), *number)).collect())?;
-        let (mut newest, mut held) = (tx.open_table(NEWEST)?, tx.open_table(HELD)?);
-        for (account, number) in sorted(&self.newest) {
-            newest.insert(account.bytes(), number)?;
-        }
+        NUMBERS.add(tx, self.numbers.iter().map(|(id, number)| (id.bytes(), [*number])).collect())?;
+        NEWEST.add(tx, self.newest.iter().map(|(debtor, number)| (debtor.bytes(), [*number])).collect())?;
+        let mut held = tx.open_table(HELD)?;
         for (number, is_held) in &self.held {
             if *is_held {
                 held.insert(number, ())?
@@ -107,6 +116,7 @@ impl HistoryChanges {
             numbers,
             changed: BTreeMap::new(),
             newest,
+            known_newest: Recent::new(KNOWN_DEBTORS),
             held: BTreeMap::new(),
             under_way: UnderWay::default(),
         }
@@ -132,7 +142,7 @@ impl Layers<HistoryChanges> {
     pub(crate) fn number(&self, id: PaymentId) -> Result<Option<u64>, StoreError> {
         match self.recent(|changes| changes.numbers.get(&id)) {
             Some(number) => Ok(Some(*number)),
-            None => self.file.numbers.get(&id.bytes()),
+            None => Ok(self.file.numbers.get(&id.bytes())?.map(|[number]| number)),
         }
     }
 
@@ -187,9 +197,9 @@ impl Layers<HistoryChanges> {
 
     /// The number of a debtor's newest payment, 0 for none.
     pub(crate) fn newest(&self, debtor: AccountId) -> Result<u64, StoreError> {
-        match self.recent(|changes| changes.newest.get(&debtor)) {
+        match self.recent(|changes| changes.newest.get(&debtor)).or_else(|| self.fresh.known_newest.peek(&debtor)) {
             Some(number) => Ok(*number),
-            None => Ok(self.file.newest.get(debtor.bytes())?.map_or(0, |number| number.value())),
+            None => Ok(self.file.newest.get(&debtor.bytes())?.map_or(0, |[number]| number)),
         }
     }
 

@@ -20,7 +20,9 @@ use crate::{
     AccountRow, BalanceRow, CustomerRow, Directory, EntryRow, Overview, PaymentHistory, PaymentRow, PendingRow, Progress, Projection as _,
     StoreError,
     blocks::{self, Blocks},
-    directory_tables, history_tables, layers, overview_tables, runs, store,
+    directory_tables, history_tables, layers, overview_tables,
+    runs::Index,
+    store,
 };
 
 pub use crate::overview_tables::STRIDE;
@@ -144,7 +146,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn balances(&self) -> Result<Rows<AccountId, BalanceRow>, StoreError> {
-        self.rows(overview_tables::BALANCES, AccountId::from_bytes, unpack)
+        self.indexed(overview_tables::BALANCES, |account, numbers| (AccountId::from_bytes(account), BalanceRow::from_numbers(numbers)))
     }
 
     /// The overview's entries by number, from 1.
@@ -171,14 +173,12 @@ impl Inspection {
         self.numbered(history_tables::PAYMENTS)
     }
 
-    /// The history's numbers of payments, in no order.
+    /// The history's numbers of payments.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn numbers(&self) -> Result<Rows<PaymentId, u64>, StoreError> {
-        let chunks = self.rows(history_tables::NUMBERS.chunks(), |place| place, |chunk| Ok(runs::entries(chunk).collect::<Vec<_>>()))?;
-        let numbers = flat(chunks.map(|chunk| chunk.map(|(_, entries)| entries)));
-        Ok(Box::new(numbers.map(|row| row.map(|(id, number)| (PaymentId::from_bytes(id), number)))))
+        self.indexed(history_tables::NUMBERS, |id, [number]| (PaymentId::from_bytes(id), number))
     }
 
     /// The history's newest payment of each debtor.
@@ -186,7 +186,7 @@ impl Inspection {
     /// # Errors
     /// [`StoreError`].
     pub fn newest(&self) -> Result<Rows<AccountId, u64>, StoreError> {
-        self.rows(history_tables::NEWEST, AccountId::from_bytes, Ok)
+        self.indexed(history_tables::NEWEST, |debtor, [number]| (AccountId::from_bytes(debtor), number))
     }
 
     /// The history's held payments.
@@ -201,6 +201,17 @@ impl Inspection {
     fn numbered<T: DeserializeOwned + Send + 'static>(&self, table: Blocks) -> Result<Rows<u64, T>, StoreError> {
         let blocks = self.rows(table, |first| first, |block| Ok(block.to_vec()))?;
         Ok(Box::new(flat(blocks.map(|block| block.and_then(|(first, block)| blocks::rows(first, &block))))))
+    }
+
+    /// Entries of an index.
+    fn indexed<const N: usize, K: 'static, V: 'static>(
+        &self,
+        index: Index<N>,
+        row: impl Fn([u8; 16], [u64; N]) -> (K, V) + Send + 'static,
+    ) -> Result<Rows<K, V>, StoreError> {
+        let mut entries = index.entries(&self.file.read()?)?;
+        let next = move || catch_unwind(AssertUnwindSafe(|| entries.next())).unwrap_or_else(|_| Some(Err(nonsense().into())));
+        Ok(Box::new(std::iter::from_fn(next).map(move |entry| entry.map(|(key, numbers)| row(key, numbers)))))
     }
 
     fn rows<K: Key + Send + 'static, V: Value + Send + 'static, A: Send + 'static, B: Send + 'static>(

@@ -53,9 +53,9 @@ pub trait Changes: Send + Sync + Sized + 'static {
     /// [`StoreError`].
     fn begin(file: &Self::File) -> Result<Self, StoreError>;
 
-    /// No changes yet, in front of these.
+    /// No changes yet, in front of these; what is kept to be read only goes along.
     #[must_use]
-    fn next(&self) -> Self;
+    fn next(&mut self) -> Self;
 
     /// About how many rows changed.
     fn rows(&self) -> usize;

@@ -32,7 +32,7 @@ impl Changes for Sum {
         Ok(Self(None))
     }
 
-    fn next(&self) -> Self {
+    fn next(&mut self) -> Self {
         Self(None)
     }
 

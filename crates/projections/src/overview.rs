@@ -56,6 +56,17 @@ pub struct EntryRow {
 }
 
 impl BalanceRow {
+    /// As it is stored.
+    pub(crate) const fn to_numbers(self) -> [u64; 6] {
+        let (booked, pending) = (self.booked_minor.cast_unsigned(), self.pending_minor.cast_unsigned());
+        [booked, pending, self.version, self.as_of.micros().cast_unsigned(), self.last_entry, self.anchor]
+    }
+
+    pub(crate) const fn from_numbers([booked, pending, version, as_of, last_entry, anchor]: [u64; 6]) -> Self {
+        let (booked_minor, pending_minor) = (booked.cast_signed(), pending.cast_signed());
+        Self { booked_minor, pending_minor, version, as_of: Timestamp::from_micros(as_of.cast_signed()), last_entry, anchor }
+    }
+
     /// The numbers of the account's newest entry, and of its newest whose version is a multiple of
     /// [`crate::inspect::STRIDE`]; 0 for none.
     #[must_use]
@@ -80,8 +91,8 @@ pub struct Overview {
 
 impl Projection for Overview {
     const READER: &'static str = "overview";
-    const VERSION: u32 = 2;
-    const READABLE_SINCE: u32 = 2;
+    const VERSION: u32 = 3;
+    const READABLE_SINCE: u32 = 3;
     type Changes = OverviewChanges;
     type Touched = Touched<AccountId>;
 

@@ -13,16 +13,22 @@ use crate::{
     blocks::{self, Blocks},
     layers::{Changes, Layers},
     overview::{BalanceRow, EntryRow},
+    recent::Recent,
+    runs::{Index, Runs},
     store::{StoreError, get, pack_into, sorted},
 };
 
-pub(crate) const BALANCES: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("balances");
+pub(crate) const BALANCES: Index<6> = Index::changing("balances", "balance-heads", "balance-sizes");
 pub(crate) const ENTRIES: Blocks = Blocks::new("entry-blocks");
 pub(crate) const PENDING: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("pending");
 
 /// Every entry also links to the newest of its account whose version is a multiple of this and less
 /// than its own, so an old one is found in (versions / 64) + 64 steps.
 pub const STRIDE: u64 = 64;
+
+/// Accounts whose balance is known without a look at the file, or up to twice as many: what a hash table of 2^24 places
+/// has room for, which then takes 1.1 GB.
+const KNOWN_BALANCES: usize = (1 << 24) / 8 * 7;
 
 /// A payment that is still on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +40,6 @@ pub struct PendingRow {
 }
 
 pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
-    tx.open_table(BALANCES)?;
     tx.open_table(ENTRIES)?;
     tx.open_table(PENDING)?;
     Ok(())
@@ -42,7 +47,7 @@ pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
 
 /// The tables of the file.
 pub struct OverviewFile {
-    balances: ReadOnlyTable<[u8; 16], &'static [u8]>,
+    balances: Runs<6>,
     entries: ReadOnlyTable<u64, &'static [u8]>,
     pending: ReadOnlyTable<[u8; 16], &'static [u8]>,
 }
@@ -50,6 +55,8 @@ pub struct OverviewFile {
 /// What changed since the file was written.
 pub struct OverviewChanges {
     balances: HashMap<AccountId, BalanceRow>,
+    /// As the layers behind have them.
+    known: Recent<AccountId, BalanceRow>,
     /// New ones, numbered from `first_entry` on.
     entries: Vec<EntryRow>,
     first_entry: u64,
@@ -60,29 +67,32 @@ pub struct OverviewChanges {
 impl Changes for OverviewChanges {
     type File = OverviewFile;
 
-    fn open(tx: &ReadTransaction, _before: Option<&OverviewFile>) -> Result<OverviewFile, StoreError> {
-        Ok(OverviewFile { balances: tx.open_table(BALANCES)?, entries: tx.open_table(ENTRIES)?, pending: tx.open_table(PENDING)? })
+    fn open(tx: &ReadTransaction, before: Option<&OverviewFile>) -> Result<OverviewFile, StoreError> {
+        let balances = BALANCES.open(tx, before.map(|before| &before.balances))?;
+        Ok(OverviewFile { balances, entries: tx.open_table(ENTRIES)?, pending: tx.open_table(PENDING)? })
     }
 
     fn begin(file: &OverviewFile) -> Result<Self, StoreError> {
         Ok(Self::numbered_from(blocks::last(&file.entries)? + 1))
     }
 
-    fn next(&self) -> Self {
+    fn next(&mut self) -> Self {
+        let next = Self::numbered_from(self.next_entry());
+        let mut known = std::mem::replace(&mut self.known, Recent::new(KNOWN_BALANCES));
+        self.balances.iter().for_each(|(account, row)| known.put(*account, *row));
         // As many are to be expected again, and growing would copy them.
-        Self { entries: Vec::with_capacity(self.entries.len()), ..Self::numbered_from(self.next_entry()) }
+        Self { entries: Vec::with_capacity(self.entries.len()), known, ..next }
     }
 
     fn rows(&self) -> usize {
-        self.balances.len() + self.entries.len() + self.pending.len()
+        // Four balances take as much room as an entry.
+        self.entries.len() + self.pending.len() + self.balances.len() / 4
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
         let mut buffer = Vec::new();
-        let (mut balances, mut entries, mut pending) = (tx.open_table(BALANCES)?, tx.open_table(ENTRIES)?, tx.open_table(PENDING)?);
-        for (account, row) in sorted(&self.balances) {
-            balances.insert(account.bytes(), pack_into(&mut buffer, row)?)?;
-        }
+        BALANCES.add(tx, self.balances.iter().map(|(account, row)| (account.bytes(), row.to_numbers())).collect())?;
+        let (mut entries, mut pending) = (tx.open_table(ENTRIES)?, tx.open_table(PENDING)?);
         blocks::write(&mut entries, (self.first_entry..).zip(&self.entries))?;
         for (payment, row) in sorted(&self.pending) {
             match row {
@@ -96,7 +106,7 @@ impl Changes for OverviewChanges {
 
 impl OverviewChanges {
     fn numbered_from(first_entry: u64) -> Self {
-        Self { balances: HashMap::new(), entries: Vec::new(), first_entry, pending: HashMap::new() }
+        Self { balances: HashMap::new(), known: Recent::new(KNOWN_BALANCES), entries: Vec::new(), first_entry, pending: HashMap::new() }
     }
 
     fn next_entry(&self) -> u64 {
@@ -115,6 +125,7 @@ impl Layers<OverviewChanges> {
             Entry::Occupied(fresh) => Ok(fresh.into_mut()),
             Entry::Vacant(unknown) => {
                 let older = self.writing.as_deref().and_then(|changes| changes.balances.get(&account));
+                let older = older.or_else(|| self.fresh.known.peek(&account));
                 let row = older.map_or_else(|| balance_in(&self.file, account), |row| Ok(*row))?;
                 Ok(unknown.insert(row))
             }
@@ -160,7 +171,7 @@ impl Layers<OverviewChanges> {
     }
 
     pub(crate) fn balance(&self, account: AccountId) -> Result<BalanceRow, StoreError> {
-        let recent = self.recent(|changes| changes.balances.get(&account));
+        let recent = self.recent(|changes| changes.balances.get(&account)).or_else(|| self.fresh.known.peek(&account));
         recent.map_or_else(|| balance_in(&self.file, account), |row| Ok(*row))
     }
 
@@ -199,7 +210,7 @@ impl Layers<OverviewChanges> {
 }
 
 fn balance_in(file: &OverviewFile, account: AccountId) -> Result<BalanceRow, StoreError> {
-    Ok(get(&file.balances, account.bytes())?.unwrap_or_default())
+    Ok(file.balances.get(&account.bytes())?.map_or_else(BalanceRow::default, BalanceRow::from_numbers))
 }
 
 /// The newest version that is an anchor and not above `version`.

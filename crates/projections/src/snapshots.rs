@@ -13,25 +13,31 @@ use crate::{
 };
 
 /// Changes with the layout of any service's rows.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const CHECKPOINT: TableDefinition<&str, &[u8]> = TableDefinition::new("checkpoint");
 /// Ids that were ever seen.
-const SEEN: Index = Index::new("seen", "seen-runs");
+const SEEN: Index<0> = Index::new("seen", "seen-heads", "seen-sizes");
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// A key, and its row, if it has one still.
 type Change = (Vec<u8>, Option<Vec<u8>>);
 
+/// A table of two numbers by id, most of whose rows may change from snapshot to snapshot.
+pub type Pairs = Index<2>;
+/// One of its rows.
+pub type Pair = ([u8; 16], [u64; 2]);
+
 /// What changed since the last snapshot: rows by table, and ids that were seen.
 #[derive(Debug, Default)]
 pub struct Rows {
     tables: BTreeMap<&'static str, Vec<Change>>,
+    pairs: Vec<(Pairs, Vec<Pair>)>,
     seen: Vec<[u8; 16]>,
 }
 
 /// The ids that were seen before a snapshot.
-pub struct Seen(Runs);
+pub struct Seen(Runs<0>);
 
 impl Seen {
     /// Whether this is one of them.
@@ -47,6 +53,11 @@ impl Rows {
     /// Adds ids that were seen, none of them before.
     pub fn see(&mut self, ids: impl Iterator<Item = [u8; 16]>) {
         self.seen.extend(ids);
+    }
+
+    /// Adds rows of a table of pairs, each with an id of its own.
+    pub fn put_pairs(&mut self, table: Pairs, rows: Vec<Pair>) {
+        self.pairs.push((table, rows));
     }
 
     /// Adds a row of `table`; without a row, the one with this key is taken away.
@@ -108,6 +119,17 @@ impl SnapshotStore {
         self.faulted(read())
     }
 
+    /// Every row of a table of pairs.
+    ///
+    /// # Errors
+    /// [`Fault::Store`].
+    pub fn each_pair(&self, table: Pairs, mut take: impl FnMut([u8; 16], [u64; 2])) -> Result<(), Fault> {
+        let mut read = || -> Result<(), StoreError> {
+            table.entries(&self.db.begin_read()?)?.try_for_each(|entry| entry.map(|(id, pair)| take(id, pair)))
+        };
+        self.faulted(read())
+    }
+
     /// One row of `table`.
     ///
     /// # Errors
@@ -148,8 +170,8 @@ impl SnapshotStore {
                     };
                 }
             }
-            // Of an id only that it was seen is kept.
-            SEEN.add(&tx, rows.seen.into_iter().map(|id| (id, 0)).collect())?;
+            rows.pairs.into_iter().try_for_each(|(table, rows)| table.add(&tx, rows))?;
+            SEEN.add(&tx, rows.seen.into_iter().map(|id| (id, [])).collect())?;
             tx.open_table(CHECKPOINT)?.insert("at", pack(checkpoint)?.as_slice())?;
             tx.commit()?;
             Ok(())

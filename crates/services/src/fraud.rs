@@ -1,11 +1,11 @@
 //! Fraud detection: reads the payments log (validated payments and operators' reviews), owns the fraud log of its shard.
 
 use domain::{
-    PaymentId,
-    fraud::{Checked, Fraud, Limits},
+    AccountId, PaymentId,
+    fraud::{Checked, Fraud, Limits, Spent},
     payments::PaymentEvent,
 };
-use projections::{Rows, SnapshotStore};
+use projections::{Pairs, Rows, SnapshotStore};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
 use crate::{
@@ -13,7 +13,8 @@ use crate::{
     run::{unexpected, write_table},
 };
 
-const SPENT: &str = "spent";
+/// Day and sum.
+const SPENT: Pairs = Pairs::changing("spent", "spent-heads", "spent-sizes");
 const HELD: &str = "held";
 
 pub(crate) struct FraudService {
@@ -53,7 +54,10 @@ impl Service for FraudService {
 
     fn restore(&mut self) -> Result<Checkpoint, Fault> {
         self.state = Fraud::default();
-        self.store.each(SPENT, |account, row| self.state.spent.load(account, row))?;
+        self.store.each_pair(SPENT, |account, [day, minor]| {
+            let spent = Spent { day: day.cast_signed(), minor: minor.cast_signed() };
+            self.state.spent.load(AccountId::from_bytes(account), spent);
+        })?;
         self.store.each(HELD, |payment, row| self.state.held.load(payment, row))?;
         self.store.checkpoint()
     }
@@ -80,8 +84,15 @@ impl Service for FraudService {
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {
         let mut rows = Rows::default();
-        let changed =
-            write_table(&mut rows, SPENT, &mut self.state.spent).and_then(|()| write_table(&mut rows, HELD, &mut self.state.held));
+        let mut all_spent = Vec::new();
+        let changed = self.state.spent.drain_changed(|account, spent| {
+            // What was spent on a day is never taken away, it is overwritten.
+            let numbers = spent.map(|Spent { day, minor }| [day.cast_unsigned(), minor.cast_unsigned()]);
+            all_spent.extend(numbers.map(|numbers| (account.bytes(), numbers)));
+            Ok(())
+        });
+        rows.put_pairs(SPENT, all_spent);
+        let changed = changed.and_then(|()| write_table(&mut rows, HELD, &mut self.state.held));
         crate::run::snapshot(self.store.clone(), rows, changed, checkpoint)
     }
 }

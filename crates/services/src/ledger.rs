@@ -2,10 +2,10 @@
 //! ledger log of its shard.
 
 use domain::{
-    PaymentId, Shard,
-    ledger::{Ledger, LedgerEvent},
+    AccountId, PaymentId, Shard,
+    ledger::{Ledger, LedgerAccount, LedgerEvent, Standing},
 };
-use projections::{Rows, SnapshotStore};
+use projections::{Pairs, Rows, SnapshotStore, StoreError};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
 use crate::{
@@ -14,7 +14,10 @@ use crate::{
 };
 
 const ACCOUNTS: &str = "accounts";
-const STANDINGS: &str = "standings";
+/// Customers': balance and version.
+const STANDINGS: Pairs = Pairs::changing("standings", "standing-heads", "standing-sizes");
+/// The bank's own.
+const OWN_STANDINGS: &str = "own-standings";
 
 pub(crate) struct LedgerService {
     store: SnapshotStore,
@@ -34,6 +37,21 @@ impl LedgerService {
             let concerns = event.concerns().map(|Shard(shard)| shard);
             step.say(event, concerns);
         }
+    }
+
+    fn write_standings(&mut self, rows: &mut Rows) -> Result<(), StoreError> {
+        let mut customers = Vec::new();
+        self.state.standings.drain_changed(|account, standing| match (account, standing) {
+            (LedgerAccount::Customer(account), Some(Standing { balance_minor, version })) => {
+                customers.push((account.bytes(), [balance_minor.cast_unsigned(), *version]));
+                Ok(())
+            }
+            // No account is ever taken away.
+            (LedgerAccount::Customer(_), None) => Ok(()),
+            (LedgerAccount::Settlement(_) | LedgerAccount::Clearing { .. }, standing) => rows.put(OWN_STANDINGS, &account, standing),
+        })?;
+        rows.put_pairs(STANDINGS, customers);
+        Ok(())
     }
 
     fn continue_from(&mut self, input: &Record, step: &mut Step<LedgerEvent>) -> Result<(), Fault> {
@@ -57,7 +75,11 @@ impl Service for LedgerService {
     fn restore(&mut self) -> Result<Checkpoint, Fault> {
         self.state = Ledger::new(self.shard, self.shards);
         self.store.each(ACCOUNTS, |account, row| self.state.accounts.load(account, row))?;
-        self.store.each(STANDINGS, |account, row| self.state.standings.load(account, row))?;
+        self.store.each(OWN_STANDINGS, |account, row| self.state.standings.load(account, row))?;
+        self.store.each_pair(STANDINGS, |account, [balance, version]| {
+            let account = LedgerAccount::Customer(AccountId::from_bytes(account));
+            self.state.standings.load(account, Standing { balance_minor: balance.cast_signed(), version });
+        })?;
         self.store.checkpoint()
     }
 
@@ -89,8 +111,7 @@ impl Service for LedgerService {
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {
         let mut rows = Rows::default();
-        let changed = write_table(&mut rows, ACCOUNTS, &mut self.state.accounts)
-            .and_then(|()| write_table(&mut rows, STANDINGS, &mut self.state.standings));
+        let changed = write_table(&mut rows, ACCOUNTS, &mut self.state.accounts).and_then(|()| self.write_standings(&mut rows));
         crate::run::snapshot(self.store.clone(), rows, changed, checkpoint)
     }
 }

@@ -119,7 +119,7 @@ where
     K: Eq + Hash + Copy + Serialize,
     V: Serialize,
 {
-    table.drain_changed().try_for_each(|(key, row)| rows.put(name, &key, row))
+    table.drain_changed(|key, row| rows.put(name, &key, row))
 }
 
 /// The write of a snapshot, to be run where blocking is allowed.
