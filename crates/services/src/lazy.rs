@@ -1,5 +1,5 @@
-//! A table that is too large for memory: rows are read from the snapshot when they are asked for,
-//! and those that changed since are kept until they stand in it. It must never know what a row means.
+//! A table that may be too large for memory: rows are read from the snapshot when they are asked for, and known from
+//! then on as far as there is room; those that changed since are kept until they stand in it. It must never know what a row means.
 
 use std::hash::Hash;
 

@@ -300,7 +300,9 @@ async fn who_has_seen_a_payment_booked_sees_it_in_both_balances() {
     for number in 1..=200 {
         let paid = bank.pay(&bank.david_iban, "0.01", "EUR", "", "").await;
         let query = format!("{{ payment(id: {}) {{ status }} }}", paid["payment"]["id"]);
-        while bank.lisa.execute(&query).await.expect("an answer")["payment"]["status"] != "BOOKED" {}
+        // Asked without a pause, so that the balances are read as soon as can be.
+        let booked = async { while bank.lisa.execute(&query).await.expect("an answer")["payment"]["status"] != "BOOKED" {} };
+        tokio::time::timeout(tests::PATIENCE, booked).await.expect("booked");
         assert_eq!(bank.balance(&bank.david, &bank.david_account).await, 30_000 + number);
         assert_eq!(bank.balance(&bank.lisa, &bank.lisa_account).await, 10_000 - number);
     }
