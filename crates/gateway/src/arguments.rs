@@ -27,7 +27,7 @@ pub(crate) fn check(
 
 /// Gives each variable that was left out its default, or null, which every argument here takes for "left out".
 /// Without a value, the library would not look at the argument that it stands in.
-fn complete(operation: &OperationDefinition, variables: &mut Variables) {
+pub(crate) fn complete(operation: &OperationDefinition, variables: &mut Variables) {
     for Positioned { node: definition, .. } in &operation.variable_definitions {
         let default = || definition.default_value.as_ref().map_or(ConstValue::Null, |default| default.node.clone());
         variables.entry(definition.name.node.clone()).or_insert_with(default);

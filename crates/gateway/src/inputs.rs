@@ -1,6 +1,8 @@
 //! The contract's inputs, and what is wrong with one. This module must never know what an input does.
 
-use async_graphql::{Enum, ID, InputObject, InputType as _, SimpleObject};
+use std::{borrow::Cow, marker::PhantomData};
+
+use async_graphql::{Enum, ID, InputObject, InputType, InputValueError, InputValueResult, SimpleObject, Value, registry::Registry};
 use domain::{IdempotencyKey, Money, MoneyError, Reference, TextError};
 use projections::{RejectedBy, count_rejects};
 
@@ -103,6 +105,59 @@ pub(crate) struct InitiatePaymentInput {
     pub reference: Option<String>,
     /// Chosen by the client, at most 64 printable ASCII characters, unique per customer, for ever. The same key with the same input is the same payment, and answers as it did; with another input it is refused.
     pub idempotency_key: Option<String>,
+}
+
+/// A list of inputs that is not read yet. Its length is all that an operation's complexity needs, which is
+/// computed before it runs, from arguments that the library reads for that alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Unread<T> {
+    items: Vec<Value>,
+    of: PhantomData<T>,
+}
+
+impl<T: InputType> Unread<T> {
+    pub(crate) const fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The inputs.
+    pub(crate) fn read(self) -> InputValueResult<Vec<T>> {
+        self.items.into_iter().map(|item| T::parse(Some(item)).map_err(InputValueError::propagate)).collect()
+    }
+}
+
+impl<T: InputType> InputType for Unread<T> {
+    type RawValueType = Self;
+
+    fn type_name() -> Cow<'static, str> {
+        Vec::<T>::type_name()
+    }
+
+    fn qualified_type_name() -> String {
+        Vec::<T>::qualified_type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        Vec::<T>::create_type_info(registry)
+    }
+
+    fn parse(value: Option<Value>) -> InputValueResult<Self> {
+        let items = match value {
+            None | Some(Value::Null) => return Err(InputValueError::expected_type(Value::Null)),
+            Some(Value::List(items)) => items,
+            // One stands for a list of one (GraphQL §3.12).
+            Some(one) => vec![one],
+        };
+        Ok(Self { items, of: PhantomData })
+    }
+
+    fn to_value(&self) -> Value {
+        Value::List(self.items.clone())
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
 }
 
 #[derive(Debug, Clone, InputObject)]

@@ -142,7 +142,7 @@ fn members(ty: &MetaType, field: &str) -> usize {
 }
 
 /// Whether a document selects `__schema` anywhere; how deep it nests was checked before.
-fn introspects(document: &ExecutableDocument) -> bool {
+pub(crate) fn introspects(document: &ExecutableDocument) -> bool {
     let in_operations = document.operations.iter().any(|(_, operation)| selects(&operation.node.selection_set.node));
     in_operations || document.fragments.values().any(|fragment| selects(&fragment.node.selection_set.node))
 }

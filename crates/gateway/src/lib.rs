@@ -38,6 +38,7 @@ mod system;
 mod traces;
 mod transaction;
 mod types;
+mod validated;
 
 pub use auth::{AuthError, Caller, Expected, Issuer, JwksError, KeyRefusal, Keys, Location, SignedIn, SigningAlgorithm};
 pub use bank::{Bank, ReadError};

@@ -17,13 +17,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    BankSchema, Caller, Keys, SignedIn,
+    BankSchema, Caller, Keys, SignedIn, arguments,
     callers::Callers,
     documents::{DocumentError, Documents},
     errors::Failure,
     limits::Limits,
     operation_metrics::{OperationMetrics, count_errors, label},
     shape::{self, Shape},
+    validated::{Validated, ValidatedDocuments, variables_fit},
 };
 
 /// What everything that brings operations shares.
@@ -33,6 +34,7 @@ pub struct Gateway {
     pub(crate) limits: Limits,
     pub(crate) documents: Documents,
     pub(crate) callers: Callers,
+    validated: ValidatedDocuments,
     metrics: OperationMetrics,
 }
 
@@ -73,13 +75,28 @@ pub(crate) struct Operation {
     /// What it is known by.
     label: String,
     pub kind: OperationType,
+    pub(crate) validation: Validation,
+}
+
+/// Whether the document of an operation has to be validated.
+pub(crate) enum Validation {
+    /// It was, and the variables fit.
+    Done,
+    /// Where it is good, it may be remembered.
+    Due(Option<Box<(Arc<str>, Validated)>>),
+}
+
+impl Validation {
+    pub(crate) const fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
 }
 
 impl Gateway {
     /// A gateway to a schema.
     #[must_use]
     pub fn new(schema: BankSchema, keys: Keys, limits: Limits, documents: Documents) -> Self {
-        Self { schema, keys, callers: Callers::new(&limits), limits, documents, metrics: OperationMetrics::default() }
+        Self { schema, keys, callers: Callers::new(&limits), limits, documents, validated: ValidatedDocuments::default(), metrics: OperationMetrics::default() }
     }
 
     /// Checks what was sent, as far as that can be done without running it.
@@ -101,14 +118,30 @@ impl Gateway {
             return Err(shape::bad_request("Persisted queries are known in version 1.", None));
         }
         let text = self.documents.text(params.query.as_deref(), params.id()).map_err(Failure::from)?;
+        if let Some(again) = self.validated.get(&text).and_then(|validated| self.again(&validated, &mut params, caller)) {
+            return Ok(again);
+        }
         let document = shape::parse(&text)?;
         let operation = select(&document, params.operation_name.as_deref())?;
         self.check(&document, operation, &params.variables)?;
         self.schema.check(&document, operation, &mut params.variables, caller)?;
         let (label, kind) = (label(&document, operation), operation.ty);
+        let is_remembered = ValidatedDocuments::takes(&text, &document);
+        let validated = is_remembered.then(|| Box::new((text, Validated { document: document.clone(), label: label.clone() })));
         let mut request = self.schema.request(document, params.variables, caller);
         request.operation_name = params.operation_name;
-        Ok(Operation { request, label, kind })
+        Ok(Operation { request, label, kind, validation: Validation::Due(validated) })
+    }
+
+    /// An operation whose document was validated before, where its variables fit beyond doubt.
+    fn again(&self, validated: &Validated, params: &mut Params, caller: Caller) -> Option<Operation> {
+        let operation = select(&validated.document, params.operation_name.as_deref()).ok()?;
+        variables_fit(self.schema.registry(), operation, &params.variables).then_some(())?;
+        let mut variables = std::mem::take(&mut params.variables);
+        arguments::complete(operation, &mut variables);
+        let mut request = self.schema.request(validated.document.clone(), variables, caller);
+        request.operation_name = params.operation_name.take();
+        Some(Operation { request, label: validated.label.clone(), kind: operation.ty, validation: Validation::Done })
     }
 
     /// Refuses what is too large or lacks a variable, before anything looks at it more closely.
@@ -131,9 +164,8 @@ impl Gateway {
     }
 
     /// Runs a query or a mutation.
-    pub(crate) async fn execute(&self, operation: Operation) -> Response {
-        let running = self.metrics.measure(&operation.label, self.schema.execute(operation.request));
-        let running = AssertUnwindSafe(running).catch_unwind();
+    pub(crate) async fn execute(&self, Operation { request, label, validation, .. }: Operation) -> Response {
+        let running = AssertUnwindSafe(self.metrics.measure(&label, self.run(request, validation))).catch_unwind();
         match tokio::time::timeout(self.limits.request_time, running).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => panicked(),
@@ -141,13 +173,34 @@ impl Gateway {
         }
     }
 
+    async fn run(&self, request: Request, mut validation: Validation) -> Response {
+        let response = self.schema.execute(request, validation.is_done()).await;
+        self.remember(&mut validation, &response);
+        response
+    }
+
+    /// Remembers the document of an operation that was not refused.
+    fn remember(&self, validation: &mut Validation, response: &Response) {
+        if let Validation::Due(document) = validation
+            && let Some(document) = document.take()
+            && !is_refused(response)
+        {
+            let (text, validated) = *document;
+            self.validated.remember(text, validated);
+        }
+    }
+
     /// Runs any operation: a query or a mutation answers once.
     pub(crate) fn stream(self: &Arc<Self>, operation: Operation) -> BoxStream<'static, Response> {
-        if operation.kind == OperationType::Subscription {
-            let answers = AssertUnwindSafe(self.schema.subscribe(operation.request).inspect(count_errors)).catch_unwind();
-            return answers.map(|answer| answer.unwrap_or_else(|_| panicked())).boxed();
-        }
         let gateway = Arc::clone(self);
+        if operation.kind == OperationType::Subscription {
+            let mut validation = operation.validation;
+            let answers = self.schema.subscribe(operation.request, validation.is_done()).inspect(move |answer| {
+                gateway.remember(&mut validation, answer);
+                count_errors(answer);
+            });
+            return AssertUnwindSafe(answers).catch_unwind().map(|answer| answer.unwrap_or_else(|_| panicked())).boxed();
+        }
         once(async move { gateway.execute(operation).await }).boxed()
     }
 

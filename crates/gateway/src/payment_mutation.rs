@@ -11,7 +11,7 @@ use crate::{
     Bank, Caller, PayError,
     errors::Failure,
     inputs::{
-        DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, UserError, UserErrorCode, idempotency_key,
+        DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, Unread, UserError, UserErrorCode, idempotency_key,
         reference,
     },
     pay::OrderPlace,
@@ -62,13 +62,14 @@ impl PaymentMutation {
 
     /// Up to 1,000 payments in one call, each accepted or refused on its own; results in the order of the input.
     #[graphql(complexity = "inputs.len().min(MAX_BULK).saturating_mul(child_complexity).saturating_add(1)")]
-    async fn initiate_payments(&self, ctx: &Context<'_>, inputs: Vec<InitiatePaymentInput>) -> Result<Vec<InitiatePaymentPayload>> {
+    async fn initiate_payments(&self, ctx: &Context<'_>, inputs: Unread<InitiatePaymentInput>) -> Result<Vec<InitiatePaymentPayload>> {
         let customer = customer(ctx)?;
         let since = Instant::now();
         if inputs.len() > MAX_BULK {
             let message = format!("One call takes at most {MAX_BULK} payments.");
             return Ok(vec![InitiatePaymentPayload::refused(vec![UserError::new(UserErrorCode::TooManyInputs, &["inputs"], message)])]);
         }
+        let inputs = inputs.read().map_err(|error| Failure::BadInput(error.into_server_error(ctx.item.pos).message))?;
         let bank = bank(ctx);
         bank.directory().await?;
         // Every order has its place before the first is stored, so that overload stores nothing of a bulk.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    Context, Request, Response, SDLExportOptions, Schema, SchemaBuilder, ServerResult, Variables,
+    Context, Request, Response, SDLExportOptions, Schema, SchemaBuilder, ServerResult, ValidationMode, Variables,
     connection::{Connection, EmptyFields},
     parser::types::{ExecutableDocument, OperationDefinition},
+    registry::Registry,
 };
 use domain::CustomerId;
 use futures_util::{Stream, StreamExt as _};
@@ -25,6 +26,8 @@ const MOST_ERRORS: usize = 20;
 /// where there is one, each field of an answer takes a detour over all of them (see bench/README.md).
 pub struct BankSchema {
     fields: Schema<Query, Mutation, Subscription>,
+    /// The same for documents that were validated: limits still apply, see `validated.rs`.
+    validated: Schema<Query, Mutation, Subscription>,
     types: Types,
     introspection: Introspection,
 }
@@ -33,11 +36,16 @@ impl BankSchema {
     /// The schema over a bank, which refuses what is larger than the limits.
     #[must_use]
     pub fn new(bank: Arc<Bank>, introspection: Introspection, limits: &Limits) -> Self {
-        Self::of(fields(introspection, limits).data(bank), introspection)
+        Self::of(|| fields(introspection, limits).data(Arc::clone(&bank)), introspection)
     }
 
-    fn of(fields: SchemaBuilder<Query, Mutation, Subscription>, introspection: Introspection) -> Self {
-        Self { fields: fields.finish(), types: Types::of(Query, Mutation::default(), Subscription), introspection }
+    fn of(fields: impl Fn() -> SchemaBuilder<Query, Mutation, Subscription>, introspection: Introspection) -> Self {
+        let validated = fields().validation_mode(ValidationMode::Fast).finish();
+        Self { fields: fields().finish(), validated, types: Types::of(Query, Mutation::default(), Subscription), introspection }
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        self.types.registry()
     }
 
     /// Makes sure that an operation may run, as far as the library does not; completes its variables.
@@ -48,7 +56,7 @@ impl BankSchema {
         variables: &mut Variables,
         caller: Caller,
     ) -> ServerResult<()> {
-        let registry = self.types.registry();
+        let registry = self.registry();
         arguments::check(registry, document, operation, variables)?;
         self.introspection.check(registry, document, operation, caller)
     }
@@ -61,14 +69,18 @@ impl BankSchema {
         if self.introspection.is_open_to(caller) { request } else { request.disable_introspection() }
     }
 
-    /// Runs a query or a mutation.
-    pub(crate) async fn execute(&self, request: Request) -> Response {
-        with_codes(self.fields.execute(request).await)
+    /// Runs a query or a mutation, whose document was validated before and whose variables fit, or is to be validated.
+    pub(crate) async fn execute(&self, request: Request, is_validated: bool) -> Response {
+        with_codes(self.fields(is_validated).execute(request).await)
     }
 
-    /// Runs a subscription.
-    pub(crate) fn subscribe(&self, request: Request) -> impl Stream<Item = Response> + Send + 'static {
-        self.fields.execute_stream(request).map(with_codes)
+    /// Runs a subscription, likewise.
+    pub(crate) fn subscribe(&self, request: Request, is_validated: bool) -> impl Stream<Item = Response> + Send + 'static {
+        self.fields(is_validated).execute_stream(request).map(with_codes)
+    }
+
+    const fn fields(&self, is_validated: bool) -> &Schema<Query, Mutation, Subscription> {
+        if is_validated { &self.validated } else { &self.fields }
     }
 }
 
@@ -182,7 +194,7 @@ pub(crate) mod tests {
 
     /// Without a bank; whoever is anonymous is answered without one.
     pub(crate) fn without_bank() -> BankSchema {
-        BankSchema::of(fields(Introspection::Everybody, &Limits::default()), Introspection::Everybody)
+        BankSchema::of(|| fields(Introspection::Everybody, &Limits::default()), Introspection::Everybody)
     }
 
     fn request(schema: &BankSchema, query: &str, mut variables: Variables) -> ServerResult<Request> {
@@ -195,7 +207,7 @@ pub(crate) mod tests {
     pub(crate) async fn answer_to(query: &str, variables: Variables) -> Response {
         let schema = without_bank();
         match request(&schema, query, variables) {
-            Ok(request) => schema.execute(request).await,
+            Ok(request) => schema.execute(request, false).await,
             Err(error) => Response::from_errors(vec![error]),
         }
     }
@@ -204,7 +216,7 @@ pub(crate) mod tests {
     async fn an_error_is_told_once() {
         let schema = without_bank();
         let request = request(&schema, "subscription { __typename }", Variables::default()).expect("it may run");
-        let answers: Vec<_> = schema.subscribe(request).collect().await;
+        let answers: Vec<_> = schema.subscribe(request, false).collect().await;
         assert_eq!(answers.iter().map(|answer| answer.errors.len()).sum::<usize>(), 1, "{answers:?}");
     }
 
