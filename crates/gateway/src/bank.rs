@@ -44,6 +44,8 @@ pub struct Bank {
     pub issuer: Option<Issuer>,
     pub(crate) host: Host,
     pub(crate) payments: Vec<CommandAppender<PaymentCommand>>,
+    /// The logs that these append to.
+    pub(crate) order_logs: Vec<LogName>,
     pub(crate) recent: RecentKeys,
     /// The last record of each shard's orders that this gateway had acknowledged.
     pub(crate) acknowledged: Vec<AtomicU64>,
@@ -60,10 +62,12 @@ impl Bank {
             Arc::new(move || models.seen())
         };
         let shards = host.topology.shards;
-        let orders = |shard| CommandAppender::start(host.broker.log(payment_commands(shard)), Arc::clone(&seen), host.stop.clone());
+        let order_logs: Vec<LogName> = (0..shards).map(payment_commands).collect();
+        let orders = |log: &LogName| CommandAppender::start(host.broker.log(log.clone()), Arc::clone(&seen), host.stop.clone());
         Self {
             issuer,
-            payments: (0..shards).map(orders).collect(),
+            payments: order_logs.iter().map(orders).collect(),
+            order_logs,
             customers: CommandAppender::start(host.broker.log(customer_commands()), Arc::clone(&seen), host.stop.clone()),
             accounts: CommandAppender::start(host.broker.log(account_commands()), Arc::clone(&seen), host.stop.clone()),
             recent: RecentKeys::default(),
@@ -80,8 +84,13 @@ impl Bank {
 
     /// The overview that has `account`, once it can be asked and is no older than the payments that were shown.
     pub(crate) async fn overview(&self, account: AccountId) -> Result<&ReadModel<Overview>, Failure> {
-        let model = self.level(self.models.overview(account)).await?;
+        let model = self.overview_so_far(account).await?;
         if self.models.reach_shown(account).await { Ok(model) } else { Err(Failure::StaleRead) }
+    }
+
+    /// The same as far as it has come: who is told of each change has the next in a moment.
+    pub(crate) async fn overview_so_far(&self, account: AccountId) -> Result<&ReadModel<Overview>, Failure> {
+        self.level(self.models.overview(account)).await
     }
 
     /// The payments of a shard, once they can be asked.
@@ -266,6 +275,6 @@ fn account_commands() -> LogName {
 }
 
 /// The log that takes orders of a shard's accounts.
-pub(crate) fn payment_commands(shard: u16) -> LogName {
+fn payment_commands(shard: u16) -> LogName {
     LogName::new("payment-commands", Some(shard))
 }

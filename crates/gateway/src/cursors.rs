@@ -1,6 +1,9 @@
 //! Cursors of pages. Each says of which list it is, and whose, and is good nowhere else: a place in one list is
 //! nowhere, or somewhere else, in another. To clients they are opaque. This module must never know what a list holds.
 
+use std::sync::Arc;
+
+use async_graphql::connection::CursorType;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::errors::Failure;
@@ -10,27 +13,22 @@ const BETWEEN: char = ' ';
 
 /// A list that is given out in pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct List(String);
+pub(crate) struct List(Arc<str>);
 
 impl List {
     /// The list of that name, of an owner.
     pub(crate) fn of(name: &str, owner: impl std::fmt::Display) -> Self {
-        Self(format!("{name}{BETWEEN}{owner}"))
+        Self(format!("{name}{BETWEEN}{owner}").into())
     }
 
     /// The list of that name which the bank has one of.
     pub(crate) fn of_bank(name: &str) -> Self {
-        Self(name.to_owned())
+        Self(name.into())
     }
 
     /// The cursor of a place in this list, which is one or more numbers.
-    pub(crate) fn cursor(&self, place: &[u64]) -> String {
-        let mut text = self.0.clone();
-        for number in place {
-            text.push(BETWEEN);
-            text += &number.to_string();
-        }
-        URL_SAFE_NO_PAD.encode(text)
+    pub(crate) fn cursor(&self, place: &[u64]) -> Cursor {
+        Cursor { list: self.clone(), place: place.to_vec() }
     }
 
     /// The place of `N` numbers that a client goes on behind, where it names one.
@@ -47,13 +45,38 @@ impl List {
         let Some(cursor) = after else { return Ok(None) };
         let place = || {
             let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-            let rest = text.strip_prefix(&self.0)?.strip_prefix(BETWEEN)?;
+            let rest = text.strip_prefix(&*self.0)?.strip_prefix(BETWEEN)?;
             rest.split(BETWEEN).map(str::parse).collect::<Result<Vec<u64>, _>>().ok()
         };
         // What reads the same may be written otherwise, which this list does not.
-        let is_own = |place: &Vec<u64>| place.len() == numbers && self.cursor(place) == cursor;
+        let is_own = |place: &Vec<u64>| place.len() == numbers && self.cursor(place).encode_cursor() == cursor;
         let bad = || Failure::BadInput("after is not a cursor that this list gave out.".to_owned());
         place().filter(is_own).map(Some).ok_or_else(bad)
+    }
+}
+
+/// A place in a list. It is written where somebody asks for it: most pages are asked for their rows alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    list: List,
+    place: Vec<u64>,
+}
+
+impl CursorType for Cursor {
+    type Error = &'static str;
+
+    /// A text alone is not a place: [`List::place`] reads cursors.
+    fn decode_cursor(_: &str) -> Result<Self, &'static str> {
+        Err("a cursor is read by the list that gave it out")
+    }
+
+    fn encode_cursor(&self) -> String {
+        let mut text = String::from(&*self.list.0);
+        for number in &self.place {
+            text.push(BETWEEN);
+            text += &number.to_string();
+        }
+        URL_SAFE_NO_PAD.encode(text)
     }
 }
 
@@ -64,7 +87,7 @@ mod tests {
     #[test]
     fn a_cursor_leads_to_its_place_in_its_own_list_only() {
         let list = List::of("transactions", "acc_1");
-        let cursor = list.cursor(&[7]);
+        let cursor = list.cursor(&[7]).encode_cursor();
         assert_eq!(list.place(Some(&cursor)), Ok(Some([7])));
         assert_eq!(list.place::<1>(None), Ok(None));
         for other in [

@@ -117,7 +117,7 @@ impl Models {
     pub(crate) async fn reach_shown(&self, account: AccountId) -> bool {
         let overview = self.overview(account);
         for log in &self.common[usize::from(Shard::of(account, self.shards()).0)] {
-            let shown = self.histories.iter().map(|history| history.rests_on(log)).max().unwrap_or(0);
+            let shown = self.histories.iter().map(|history| history.shows(log)).max().unwrap_or(0);
             let shows = || wait_for(overview, |cursor| cursor.get(log) >= shown);
             if overview.rests_on(log) < shown && tokio::time::timeout(READ_WAIT, shows()).await.is_err() {
                 return false;

@@ -96,7 +96,15 @@ impl Gateway {
     /// A gateway to a schema.
     #[must_use]
     pub fn new(schema: BankSchema, keys: Keys, limits: Limits, documents: Documents) -> Self {
-        Self { schema, keys, callers: Callers::new(&limits), limits, documents, validated: ValidatedDocuments::default(), metrics: OperationMetrics::default() }
+        Self {
+            schema,
+            keys,
+            callers: Callers::new(&limits),
+            limits,
+            documents,
+            validated: ValidatedDocuments::default(),
+            metrics: OperationMetrics::default(),
+        }
     }
 
     /// Checks what was sent, as far as that can be done without running it.

@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use crate::{
     Bank,
-    bank::payment_commands,
     errors::Failure,
     recent::{Claim, Outcome},
 };
@@ -83,6 +82,11 @@ impl Bank {
         PaymentOrder { id, by, debtor, creditor, amount, reference, at: streams::now() }
     }
 
+    /// The log that takes orders of a shard's accounts.
+    fn orders_of(&self, shard: Shard) -> &LogName {
+        &self.order_logs[usize::from(shard.0)]
+    }
+
     /// A place in the queue of the log that takes an order; without one, nothing of it is done.
     pub(crate) fn place(&self, order: &PaymentOrder) -> Result<OrderPlace<'_>, Failure> {
         let shard = order.debtor.shard(self.host.topology.shards);
@@ -95,7 +99,7 @@ impl Bank {
         let shard = place.shard;
         if !keyed {
             let seq = self.append_order(place, order.clone()).await?;
-            return Ok(accepted(shard, order, seq));
+            return Ok(self.accepted(shard, order, seq));
         }
         // Whether a key was used before is known once the model has come to where it was. While it is
         // built again nobody waits for that: the log knows who was first, and a repeat is one payment.
@@ -109,14 +113,15 @@ impl Bank {
                 if outcome.is_err() {
                     self.recent.forget(order.id);
                 }
-                tell.send_replace(Some(outcome.clone()));
-                self.first_with_key(accepted(shard, order, outcome?)).await
+                // Nobody listens where nobody joined.
+                let _ = tell.send(outcome.clone());
+                self.first_with_key(self.accepted(shard, order, outcome?)).await
             }
             Claim::Joined(first, _) if !first.same_input(&order) => Err(PayError::KeyReused),
             Claim::Joined(first, outcome) => {
                 let shard = first.debtor.shard(self.host.topology.shards);
                 let seq = joined(outcome).await?;
-                self.first_with_key(accepted(shard, (*first).clone(), seq)).await
+                self.first_with_key(self.accepted(shard, (*first).clone(), seq)).await
             }
         }
     }
@@ -132,9 +137,9 @@ impl Bank {
     /// a caller that looks for one without a position finds it. After that, what is there is the answer.
     pub(crate) async fn own_payments(&self) {
         let all = async {
-            for (shard, acknowledged) in (0..).zip(&self.acknowledged) {
+            for (shard, acknowledged) in (0..).map(Shard).zip(&self.acknowledged) {
                 let seq = acknowledged.load(Ordering::Relaxed);
-                self.models.history_reaches(Shard(shard), &payment_commands(shard), seq, FIRST_WAIT).await;
+                self.models.history_reaches(shard, self.orders_of(shard), seq, FIRST_WAIT).await;
             }
         };
         let _ = tokio::time::timeout(FIRST_WAIT, all).await;
@@ -158,7 +163,7 @@ impl Bank {
             Ok(None) | Err(StoreError::NotLevel) => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(Some(if row.order.same_input(order) { Ok(accepted(shard, row.order, row.accepted_seq)) } else { Err(PayError::KeyReused) }))
+        Ok(Some(if row.order.same_input(order) { Ok(self.accepted(shard, row.order, row.accepted_seq)) } else { Err(PayError::KeyReused) }))
     }
 
     /// The log decides who was first with a key, should another gateway have taken it at the same moment.
@@ -166,11 +171,15 @@ impl Bank {
         if !self.models.history(mine.shard).is_level() {
             return Ok(mine);
         }
-        self.models.history_reaches(mine.shard, &payment_commands(mine.shard.0), mine.row.accepted_seq, FIRST_WAIT).await;
+        self.models.history_reaches(mine.shard, self.orders_of(mine.shard), mine.row.accepted_seq, FIRST_WAIT).await;
         match self.accepted_before(&mine.row.order)? {
             Some(first) => first,
             None => Ok(mine),
         }
+    }
+
+    fn accepted(&self, shard: Shard, order: PaymentOrder, seq: u64) -> Accepted {
+        Accepted { row: PaymentRow::accepted(order, self.orders_of(shard).clone(), seq), shard }
     }
 
     /// Waits until a payment is final or held, or ten seconds are over; answers with what it is then.
@@ -214,13 +223,7 @@ impl Bank {
     }
 }
 
-fn accepted(shard: Shard, order: PaymentOrder, seq: u64) -> Accepted {
-    let log: LogName = payment_commands(shard.0);
-    Accepted { row: PaymentRow::accepted(order, log, seq), shard }
-}
-
-async fn joined(mut outcome: Outcome) -> Result<u64, streams::AppendError> {
-    let gone = || streams::AppendError::Unknown("the first request with this key went away".to_owned());
-    let outcome = outcome.wait_for(Option::is_some).await.map_err(|_| gone())?;
-    outcome.clone().unwrap_or_else(|| Err(gone()))
+async fn joined(outcome: Outcome) -> Result<u64, streams::AppendError> {
+    let gone = |_| streams::AppendError::Unknown("the first request with this key went away".to_owned());
+    outcome.await.map_err(gone)?
 }

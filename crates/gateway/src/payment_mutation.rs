@@ -11,8 +11,8 @@ use crate::{
     Bank, Caller, PayError,
     errors::Failure,
     inputs::{
-        DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, Unread, UserError, UserErrorCode, idempotency_key,
-        reference,
+        DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, Unread, UserError, UserErrorCode,
+        idempotency_key, reference,
     },
     pay::OrderPlace,
     payment::Payment,

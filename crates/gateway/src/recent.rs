@@ -8,15 +8,16 @@ use std::{
 };
 
 use domain::{PaymentId, PaymentOrder};
+use futures_util::{FutureExt as _, future::Shared};
 use streams::AppendError;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 /// Keys kept in each of two generations; when the younger is full, the elder is forgotten. By then
 /// the read model has had time for a hundred thousand payments.
 const GENERATION_KEYS: usize = 100_000;
 
 /// How the append of the first request ended, once it has.
-pub(crate) type Outcome = watch::Receiver<Option<Result<u64, AppendError>>>;
+pub(crate) type Outcome = Shared<oneshot::Receiver<Result<u64, AppendError>>>;
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -31,7 +32,7 @@ pub(crate) struct RecentKeys(Mutex<[HashMap<PaymentId, Entry>; 2]>);
 /// What a request with a key has to do.
 pub(crate) enum Claim {
     /// It is the first: append, and tell the others.
-    First(watch::Sender<Option<Result<u64, AppendError>>>),
+    First(oneshot::Sender<Result<u64, AppendError>>),
     /// Another one asked for this order already, and ends like this.
     Joined(Arc<PaymentOrder>, Outcome),
 }
@@ -47,8 +48,8 @@ impl RecentKeys {
         if young.len() >= GENERATION_KEYS {
             *old = std::mem::take(young);
         }
-        let (sender, outcome) = watch::channel(None);
-        young.insert(order.id, Entry { order: Arc::new(order.clone()), outcome });
+        let (sender, outcome) = oneshot::channel();
+        young.insert(order.id, Entry { order: Arc::new(order.clone()), outcome: outcome.shared() });
         Claim::First(sender)
     }
 

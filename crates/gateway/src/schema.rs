@@ -12,8 +12,8 @@ use domain::CustomerId;
 use futures_util::{Stream, StreamExt as _};
 
 use crate::{
-    Bank, Caller, Introspection, Limits, arguments, errors::Failure, mutation::Mutation, operation::is_refused, query::Query,
-    subscription::Subscription, types::Types,
+    Bank, Caller, Introspection, Limits, arguments, cursors::Cursor, errors::Failure, mutation::Mutation, operation::is_refused,
+    query::Query, subscription::Subscription, types::Types,
 };
 
 /// Largest page that is given out at once, whatever is asked for.
@@ -139,7 +139,7 @@ pub(crate) fn operator(ctx: &Context<'_>) -> Result<(), Failure> {
 }
 
 /// A Relay connection whose cursors are opaque strings.
-pub(crate) type Page<N> = Connection<String, N, EmptyFields, EmptyFields>;
+pub(crate) type Page<N> = Connection<Cursor, N, EmptyFields, EmptyFields>;
 
 /// How many rows a page has.
 pub(crate) fn page_size(first: Option<i32>) -> Result<usize, Failure> {
@@ -156,7 +156,7 @@ pub(crate) fn page_complexity(first: Option<i32>, one: usize) -> usize {
 }
 
 /// A page of `rows`, of which one more than `size` was looked for.
-pub(crate) fn page<N: async_graphql::OutputType>(rows: Vec<(String, N)>, size: usize, from_start: bool) -> Page<N> {
+pub(crate) fn page<N: async_graphql::OutputType>(rows: Vec<(Cursor, N)>, size: usize, from_start: bool) -> Page<N> {
     let mut page = Page::new(!from_start, rows.len() > size);
     page.edges.extend(rows.into_iter().take(size).map(|(cursor, node)| async_graphql::connection::Edge::new(cursor, node)));
     page

@@ -117,7 +117,11 @@ impl Balances {
     async fn next(&mut self) -> Result<Push<Balance>, Failure> {
         let mut trace = None;
         loop {
-            let row = self.bank.overview(self.account.id).await?.balance(self.account.id)?;
+            let model = match self.sent {
+                Some(_) => self.bank.overview_so_far(self.account.id).await?,
+                None => self.bank.overview(self.account.id).await?,
+            };
+            let row = model.balance(self.account.id)?;
             let is_new = match &self.sent {
                 Some(sent) => (row.version, row.pending_minor) != (sent.version, sent.pending_minor),
                 None => self.after.is_none_or(|after| row.version > after),
@@ -149,7 +153,7 @@ impl Entries {
                 let trace = self.trace.take_if(|_| self.read.is_empty());
                 return Ok(Push { item: Transaction { account: self.account.clone(), entry }, trace });
             }
-            self.read = self.bank.overview(self.account.id).await?.entries_up(self.account.id, self.sent, CATCH_UP_ENTRIES)?.into();
+            self.read = self.bank.overview_so_far(self.account.id).await?.entries_up(self.account.id, self.sent, CATCH_UP_ENTRIES)?.into();
             if self.read.is_empty() {
                 self.trace = self.watch.changed().await;
             }

@@ -95,11 +95,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        Caller, Documents, Expected, Gateway, Keys, Limits,
-        operation::Params,
-        schema::tests::without_bank,
-    };
+    use crate::{Caller, Documents, Expected, Gateway, Keys, Limits, operation::Params, schema::tests::without_bank};
 
     const BULK: &str = "mutation($inputs: [InitiatePaymentInput!]!) { initiatePayments(inputs: $inputs) { position } }";
     const WAIT: &str = "mutation($input: InitiatePaymentInput!, $wait: PaymentWait = FINAL) \
@@ -175,11 +171,9 @@ mod tests {
             cases.push((WAIT, json!({ "input": input(|_| ()), "wait": wait })));
         }
         let known = gateway();
-        for (query, good) in [
-            (BULK, json!({ "inputs": [input(|_| ())] })),
-            (WAIT, json!({ "input": input(|_| ()) })),
-            (PAGE, json!({ "id": "acc_0" })),
-        ] {
+        for (query, good) in
+            [(BULK, json!({ "inputs": [input(|_| ())] })), (WAIT, json!({ "input": input(|_| ()) })), (PAGE, json!({ "id": "acc_0" }))]
+        {
             answer(&known, query, &good).await;
             assert!(!answer(&known, query, &good).await.1, "{query}");
         }

@@ -108,12 +108,15 @@ impl<C: Changes> Fold<C> {
         let is_backlog = !self.progress.has_reached(&self.backlog);
         let now = streams::now();
         let _under_way = if is_backlog { Vec::new() } else { trace(&self.model, now, &mut batch) };
+        for record in &batch {
+            self.progress.cursor.merge(&record.cursor);
+            self.progress.cursor.advance(&record.log, record.seq);
+        }
+        self.shelf.will_show(&self.progress.cursor);
         let mut touched = P::Touched::default();
         for record in &batch {
             projection.fold(&self.shelf, record, &mut touched)?;
             self.progress.marks.insert(record.log.clone(), record.mark());
-            self.progress.cursor.merge(&record.cursor);
-            self.progress.cursor.advance(&record.log, record.seq);
         }
         self.progress.folded_at = Some(now);
         self.unwritten_since.get_or_insert_with(Instant::now);
@@ -164,7 +167,9 @@ fn prepare<P: Projection>(db: Database, projection: &P) -> Result<(Shelf<P::Chan
     projection.create_tables(&tx)?;
     let progress = tx.open_table(PROGRESS)?.get("at")?.map_or(Ok(Progress::default()), |bytes| unpack(bytes.value()))?;
     tx.commit()?;
-    Ok((Shelf::open(db)?, progress))
+    let shelf = Shelf::open(db)?;
+    shelf.will_show(&progress.cursor);
+    Ok((shelf, progress))
 }
 
 /// Where the logs of a reader end now; asked until the server says so.

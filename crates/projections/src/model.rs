@@ -125,6 +125,13 @@ impl<P: Projection> ReadModel<P> {
         self.progress.borrow().cursor.get(log)
     }
 
+    /// The last record of `log` that anything which was read here may rest on: from before it could be read, where
+    /// [`Self::rests_on`] follows once all of its batch can. None, while it cannot be asked.
+    #[must_use]
+    pub fn shows(&self, log: &LogName) -> u64 {
+        self.rows().map_or(0, |rows| rows.shows(log))
+    }
+
     /// Waits until the model can be asked.
     pub async fn level(&self) {
         // The sender lives in the model.

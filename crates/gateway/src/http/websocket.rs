@@ -34,8 +34,9 @@ use crate::{
     operation::{Params, is_refused},
 };
 
-/// Read buffer of a websocket: the library's 128 KiB each would fill the memory with idle ones.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Read buffer of a websocket: the library's 128 KiB each would fill the memory with idle ones. A client says little, and
+/// rarely: to subscribe takes half of this.
+const READ_BUFFER_BYTES: usize = 1024;
 /// How long a client has for its `connection_init`; the protocol's own server gives as much.
 const INIT_WAIT: Duration = Duration::from_secs(3);
 /// How often a client is asked for a sign of life that says nothing by itself; proxies cut what is
