@@ -47,7 +47,9 @@ impl<'a> Walk<'a> {
     fn check(mut self) -> ServerResult<()> {
         for Positioned { pos, node: definition } in &self.operation.variable_definitions {
             let (name, ty) = (&definition.name.node, definition.var_type.node.to_string());
-            if let Some(value) = self.variables.get(name) {
+            // The default as well where it is not needed: it belongs to the document, which is validated once.
+            let default = definition.default_value.as_ref().map(|default| &default.node);
+            for value in self.variables.get(name).into_iter().chain(default) {
                 self.given(&ty, value).map_err(|why| bad_request(&format!("The variable ${name} cannot be taken: {why}."), Some(*pos)))?;
             }
         }
@@ -268,6 +270,25 @@ mod tests {
             let answer = answer(&literal(b), json!({})).await;
             assert!(is_refused(&answer), "{b}: {answer:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_default_is_held_against_its_type_also_where_it_is_not_needed() {
+        let good =
+            json!({ "debtorAccountId": "acc_0", "creditorIban": "DE75999999991000000000", "amount": { "amount": "1", "currency": "EUR" } });
+        let within = |default: &str| {
+            format!(
+                "mutation($a: InitiatePaymentInput!, $b: InitiatePaymentInput = {default}) {{ \
+                 a: initiatePayment(input: $a) {{ position }} b: initiatePayment(input: $b) {{ position }} }}"
+            )
+        };
+        let literal = "{debtorAccountId: 1, creditorIban: \"DE75999999991000000000\", amount: {amount: \"1\", currency: \"EUR\"}}";
+        for (default, is_good) in [(literal, true), ("5", false), (&literal.replace("{amount: \"1\", currency: \"EUR\"}", "5"), false)] {
+            let answer = answer(&within(default), json!({ "a": good, "b": good })).await;
+            assert_eq!(is_refused(&answer), !is_good, "{default}: {answer:?}");
+        }
+        let page = "query($f: Int = 3000000000) { viewer { accounts(first: $f) { nodes { id } } } }";
+        assert!(is_refused(&answer(page, json!({ "f": 1 })).await));
     }
 
     #[tokio::test]

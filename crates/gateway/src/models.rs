@@ -118,8 +118,8 @@ impl Models {
         let overview = self.overview(account);
         for log in &self.common[usize::from(Shard::of(account, self.shards()).0)] {
             let shown = self.histories.iter().map(|history| history.shows(log)).max().unwrap_or(0);
-            let shows = || wait_for(overview, |cursor| cursor.get(log) >= shown);
-            if overview.rests_on(log) < shown && tokio::time::timeout(READ_WAIT, shows()).await.is_err() {
+            let caught_up = || wait_for(overview, |cursor| cursor.get(log) >= shown);
+            if overview.rests_on(log) < shown && tokio::time::timeout(READ_WAIT, caught_up()).await.is_err() {
                 return false;
             }
         }

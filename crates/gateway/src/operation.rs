@@ -34,7 +34,7 @@ pub struct Gateway {
     pub(crate) limits: Limits,
     pub(crate) documents: Documents,
     pub(crate) callers: Callers,
-    validated: ValidatedDocuments,
+    pub(crate) validated: ValidatedDocuments,
     metrics: OperationMetrics,
 }
 
@@ -82,8 +82,8 @@ pub(crate) struct Operation {
 pub(crate) enum Validation {
     /// It was, and the variables fit.
     Done,
-    /// Where it is good, it may be remembered.
-    Due(Option<Box<(Arc<str>, Validated)>>),
+    /// The text of one that is remembered if it is good.
+    Due(Option<Arc<str>>),
 }
 
 impl Validation {
@@ -126,23 +126,22 @@ impl Gateway {
             return Err(shape::bad_request("Persisted queries are known in version 1.", None));
         }
         let text = self.documents.text(params.query.as_deref(), params.id()).map_err(Failure::from)?;
-        if let Some(again) = self.validated.get(&text).and_then(|validated| self.again(&validated, &mut params, caller)) {
-            return Ok(again);
+        if let Some(operation) = self.validated.get(&text).and_then(|validated| self.validated_before(&validated, &mut params, caller)) {
+            return Ok(operation);
         }
         let document = shape::parse(&text)?;
         let operation = select(&document, params.operation_name.as_deref())?;
         self.check(&document, operation, &params.variables)?;
         self.schema.check(&document, operation, &mut params.variables, caller)?;
         let (label, kind) = (label(&document, operation), operation.ty);
-        let is_remembered = ValidatedDocuments::takes(&text, &document);
-        let validated = is_remembered.then(|| Box::new((text, Validated { document: document.clone(), label: label.clone() })));
+        let validation = Validation::Due(self.validated.keep(text, &document, &label));
         let mut request = self.schema.request(document, params.variables, caller);
         request.operation_name = params.operation_name;
-        Ok(Operation { request, label, kind, validation: Validation::Due(validated) })
+        Ok(Operation { request, label, kind, validation })
     }
 
     /// An operation whose document was validated before, where its variables fit beyond doubt.
-    fn again(&self, validated: &Validated, params: &mut Params, caller: Caller) -> Option<Operation> {
+    fn validated_before(&self, validated: &Validated, params: &mut Params, caller: Caller) -> Option<Operation> {
         let operation = select(&validated.document, params.operation_name.as_deref()).ok()?;
         variables_fit(self.schema.registry(), operation, &params.variables).then_some(())?;
         let mut variables = std::mem::take(&mut params.variables);
@@ -183,18 +182,16 @@ impl Gateway {
 
     async fn run(&self, request: Request, mut validation: Validation) -> Response {
         let response = self.schema.execute(request, validation.is_done()).await;
-        self.remember(&mut validation, &response);
+        self.settle(&mut validation, &response);
         response
     }
 
     /// Remembers the document of an operation that was not refused.
-    fn remember(&self, validation: &mut Validation, response: &Response) {
-        if let Validation::Due(document) = validation
-            && let Some(document) = document.take()
-            && !is_refused(response)
+    fn settle(&self, validation: &mut Validation, response: &Response) {
+        if let Validation::Due(text) = validation
+            && let Some(text) = text.take()
         {
-            let (text, validated) = *document;
-            self.validated.remember(text, validated);
+            self.validated.settle(&text, !is_refused(response));
         }
     }
 
@@ -204,7 +201,7 @@ impl Gateway {
         if operation.kind == OperationType::Subscription {
             let mut validation = operation.validation;
             let answers = self.schema.subscribe(operation.request, validation.is_done()).inspect(move |answer| {
-                gateway.remember(&mut validation, answer);
+                gateway.settle(&mut validation, answer);
                 count_errors(answer);
             });
             return AssertUnwindSafe(answers).catch_unwind().map(|answer| answer.unwrap_or_else(|_| panicked())).boxed();

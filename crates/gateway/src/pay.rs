@@ -113,7 +113,7 @@ impl Bank {
                 if outcome.is_err() {
                     self.recent.forget(order.id);
                 }
-                // Nobody listens where nobody joined.
+                // Where the key was forgotten meanwhile, nobody can have joined.
                 let _ = tell.send(outcome.clone());
                 self.first_with_key(self.accepted(shard, order, outcome?)).await
             }

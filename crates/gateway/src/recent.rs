@@ -59,3 +59,62 @@ impl RecentKeys {
         guard.iter_mut().for_each(|generation| drop(generation.remove(&id)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{AccountId, Currency, Debtor, Iban, Initiator, Money};
+
+    use super::*;
+
+    fn order() -> PaymentOrder {
+        let creditor = Iban::parse("DE75999999991000000000").expect("an IBAN");
+        let amount = Money::parse_positive("1", Currency::parse("EUR").expect("a currency")).expect("money");
+        let debtor = Debtor::Account(AccountId::from_bytes([1; 16]));
+        PaymentOrder {
+            id: PaymentId::from_bytes([2; 16]),
+            by: Initiator::Bank,
+            debtor,
+            creditor,
+            amount,
+            reference: None,
+            at: streams::now(),
+        }
+    }
+
+    fn first(keys: &RecentKeys) -> oneshot::Sender<Result<u64, AppendError>> {
+        match keys.claim(&order()) {
+            Claim::First(tell) => tell,
+            Claim::Joined(..) => panic!("nobody claimed it before"),
+        }
+    }
+
+    fn joined(keys: &RecentKeys) -> Outcome {
+        match keys.claim(&order()) {
+            Claim::Joined(_, outcome) => outcome,
+            Claim::First(_) => panic!("it was claimed before"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_joins_ends_as_the_first_did_whenever_they_joined() {
+        let keys = RecentKeys::default();
+        let tell = first(&keys);
+        let (early, left) = (joined(&keys), joined(&keys));
+        let waiting = tokio::spawn(early);
+        drop(left);
+        tell.send(Ok(7)).expect("it is listened to");
+        assert!(matches!(waiting.await, Ok(Ok(Ok(7)))));
+        for _ in 0..2 {
+            assert!(matches!(joined(&keys).await, Ok(Ok(7))), "also after it ended");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_first_one_that_goes_away_is_told_to_those_who_joined_and_may_be_forgotten() {
+        let keys = RecentKeys::default();
+        drop(first(&keys));
+        assert!(joined(&keys).await.is_err());
+        keys.forget(order().id);
+        first(&keys);
+    }
+}

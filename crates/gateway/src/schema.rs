@@ -26,7 +26,8 @@ const MOST_ERRORS: usize = 20;
 /// where there is one, each field of an answer takes a detour over all of them (see bench/README.md).
 pub struct BankSchema {
     fields: Schema<Query, Mutation, Subscription>,
-    /// The same for documents that were validated: limits still apply, see `validated.rs`.
+    /// The same for documents that were validated, see `validated.rs`: limits still apply. It must get no others: along
+    /// fragments that spread each other in a circle, it would never come to an end.
     validated: Schema<Query, Mutation, Subscription>,
     types: Types,
     introspection: Introspection,

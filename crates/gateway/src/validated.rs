@@ -4,7 +4,7 @@
 
 use std::{
     num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_graphql::{
@@ -21,17 +21,24 @@ const DOCUMENTS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 /// Longest text of one that is. Parsed, it takes up to some hundred times as much, so all of them 100 MiB at the very most.
 const DOCUMENT_BYTES: usize = 4 * 1024;
 
-/// A document that validation found to be good, and that asks for nothing about the schema.
-#[derive(Debug, Clone)]
+/// A document that is remembered, and selects no `__schema`, which some callers are not told.
+#[derive(Debug)]
 pub(crate) struct Validated {
     pub(crate) document: ExecutableDocument,
     /// What its operation is known by.
     pub(crate) label: String,
 }
 
+#[derive(Debug)]
+struct Entry {
+    validated: Arc<Validated>,
+    /// Whether validation has found it good yet.
+    is_good: bool,
+}
+
 /// Documents by their text.
 #[derive(Debug)]
-pub(crate) struct ValidatedDocuments(Mutex<LruCache<Arc<str>, Arc<Validated>>>);
+pub(crate) struct ValidatedDocuments(Mutex<LruCache<Arc<str>, Entry>>);
 
 impl Default for ValidatedDocuments {
     fn default() -> Self {
@@ -40,18 +47,40 @@ impl Default for ValidatedDocuments {
 }
 
 impl ValidatedDocuments {
+    /// The document of that text, where validation found it good before.
     pub(crate) fn get(&self, text: &str) -> Option<Arc<Validated>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(text).cloned()
+        self.entries().get(text).filter(|entry| entry.is_good).map(|entry| Arc::clone(&entry.validated))
     }
 
-    pub(crate) fn remember(&self, text: Arc<str>, validated: Validated) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(text, Arc::new(validated));
+    /// Keeps a document that is about to be validated, where it may be remembered: it is short, and has nothing in it that
+    /// is not run and so not validated. Its text is what [`Self::settle`] asks for.
+    pub(crate) fn keep(&self, text: Arc<str>, document: &ExecutableDocument, label: &str) -> Option<Arc<str>> {
+        let may_be_remembered = text.len() <= DOCUMENT_BYTES && document.operations.iter().count() == 1 && !introspects(document);
+        if !may_be_remembered {
+            return None;
+        }
+        let mut entries = self.entries();
+        if let Some((text, _)) = entries.get_key_value(&text) {
+            return Some(Arc::clone(text));
+        }
+        let validated = Arc::new(Validated { document: document.clone(), label: label.to_owned() });
+        entries.put(Arc::clone(&text), Entry { validated, is_good: false });
+        Some(text)
     }
 
-    /// Whether a document may be remembered: it is short, has nothing in it that is not run and so not validated, and
-    /// nothing that some callers are not told.
-    pub(crate) fn takes(text: &str, document: &ExecutableDocument) -> bool {
-        text.len() <= DOCUMENT_BYTES && document.operations.iter().count() == 1 && !introspects(document)
+    /// What validation made of a document that was kept.
+    pub(crate) fn settle(&self, text: &str, is_good: bool) {
+        let mut entries = self.entries();
+        match entries.get_mut(text) {
+            Some(entry) if is_good => entry.is_good = true,
+            // Once good, it is refused for its variables only.
+            Some(entry) if !entry.is_good => drop(entries.pop(text)),
+            Some(_) | None => {}
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, LruCache<Arc<str>, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -63,18 +92,18 @@ pub(crate) fn variables_fit(registry: &Registry, operation: &OperationDefinition
         match variables.get(&definition.name.node) {
             // It may stand where null must not, for the sake of its default.
             Some(Value::Null) => declared.nullable && definition.default_value.is_none(),
-            Some(value) => fits(registry, &declared.to_string(), value),
+            Some(value) => is_of(registry, &declared.to_string(), value),
             None => declared.nullable || definition.default_value.is_some(),
         }
     })
 }
 
-fn fits(registry: &Registry, ty: &str, value: &Value) -> bool {
+fn is_of(registry: &Registry, ty: &str, value: &Value) -> bool {
     match (MetaTypeName::create(ty), value) {
         (MetaTypeName::NonNull(_), Value::Null) => false,
-        (MetaTypeName::NonNull(inner), value) => fits(registry, inner, value),
+        (MetaTypeName::NonNull(inner), value) => is_of(registry, inner, value),
         (MetaTypeName::List(_) | MetaTypeName::Named(_), Value::Null) => true,
-        (MetaTypeName::List(inner), Value::List(items)) => items.iter().all(|item| fits(registry, inner, item)),
+        (MetaTypeName::List(inner), Value::List(items)) => items.iter().all(|item| is_of(registry, inner, item)),
         (MetaTypeName::List(_), _) => false,
         (MetaTypeName::Named("Int"), Value::Number(number)) => number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
         (MetaTypeName::Named(name), value) => match (registry.types.get(name), value) {
@@ -82,7 +111,7 @@ fn fits(registry: &Registry, ty: &str, value: &Value) -> bool {
             (Some(MetaType::Enum { enum_values, .. }), Value::String(name)) => enum_values.contains_key(name),
             (Some(MetaType::InputObject { input_fields, oneof: false, .. }), Value::Object(fields)) => {
                 let is_there = |name: &str| fields.get(name).is_some_and(|value| *value != Value::Null);
-                fields.iter().all(|(name, value)| input_fields.get(name.as_str()).is_some_and(|field| fits(registry, &field.ty, value)))
+                fields.iter().all(|(name, value)| input_fields.get(name.as_str()).is_some_and(|field| is_of(registry, &field.ty, value)))
                     && input_fields.values().all(|field| is_there(&field.name) || !MetaTypeName::create(&field.ty).is_non_null())
             }
             (_, _) => false,
@@ -102,20 +131,23 @@ mod tests {
                         { initiatePayment(input: $input, waitFor: $wait) { position } }";
     const PAGE: &str = "query($first: Int = 2, $id: ID!) { account(id: $id) { payments(first: $first) { nodes { id } } } }";
 
+    const PAIR: &str = "mutation($a: InitiatePaymentInput!, $b: InitiatePaymentInput!) { \
+                        a: initiatePayment(input: $a) { position } b: initiatePayment(input: $b) { position } }";
+
     fn gateway() -> Gateway {
         let expected = Expected { issuer: "tests".to_owned(), audience: "tests".to_owned() };
         Gateway::new(without_bank(), Keys::from_secret(&[7; 32], expected), Limits::default(), Documents::default())
     }
 
-    /// What an anonymous caller is answered, and whether the document was validated for it.
+    /// What an anonymous caller is answered, and whether the document was validated before.
     async fn answer(gateway: &Gateway, query: &str, variables: &serde_json::Value) -> (String, bool) {
         let params = Params { query: Some(query.to_owned()), variables: Variables::from_json(variables.clone()), ..Params::default() };
         match gateway.prepare(params, Caller::Anonymous) {
             Ok(operation) => {
-                let is_validated = !operation.validation.is_done();
-                (serde_json::to_string(&gateway.execute(operation).await).expect("JSON"), is_validated)
+                let was_validated = operation.validation.is_done();
+                (serde_json::to_string(&gateway.execute(operation).await).expect("JSON"), was_validated)
             }
-            Err(refused) => (serde_json::to_string(&refused).expect("JSON"), true),
+            Err(refused) => (serde_json::to_string(&refused).expect("JSON"), false),
         }
     }
 
@@ -130,9 +162,12 @@ mod tests {
     async fn a_document_is_validated_once() {
         let gateway = gateway();
         let good = json!({ "inputs": [input(|_| ())] });
-        let (first, is_validated) = answer(&gateway, BULK, &good).await;
-        assert!(is_validated && first.contains("UNAUTHENTICATED"), "{first}");
-        assert_eq!(answer(&gateway, BULK, &good).await, (first, false));
+        let (first, was_validated) = answer(&gateway, BULK, &good).await;
+        assert!(!was_validated && first.contains("UNAUTHENTICATED"), "{first}");
+        assert_eq!(answer(&gateway, BULK, &good).await, (first.clone(), true));
+        let (refused, _) = answer(&gateway, BULK, &json!({ "inputs": 5 })).await;
+        assert!(refused.contains("BAD_REQUEST"), "{refused}");
+        assert_eq!(answer(&gateway, BULK, &good).await, (first, true), "it is still good");
     }
 
     #[tokio::test]
@@ -164,6 +199,7 @@ mod tests {
             (PAGE, json!({ "id": true })),
         ];
         for input in inputs {
+            cases.push((PAIR, json!({ "a": self::input(|_| ()), "b": input })));
             cases.push((BULK, json!({ "inputs": [input] })));
             cases.push((WAIT, json!({ "input": input })));
         }
@@ -184,12 +220,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_refused_or_asks_for_the_schema_is_not_remembered() {
+    async fn what_was_refused_or_asks_for_the_schema_or_is_long_is_not_remembered() {
         let gateway = gateway();
-        for query in ["{ nothing }", "{ __schema { description } }", "query A { __typename } query B { nothing }"] {
+        let long = format!("{{ __typename {} }}", " ".repeat(DOCUMENT_BYTES));
+        for query in ["{ nothing }", "{ __schema { description } }", "query A { __typename } query B { nothing }", &long] {
             for _ in 0..2 {
-                assert!(answer(&gateway, query, &json!({})).await.1, "{query}");
+                assert!(!answer(&gateway, query, &json!({})).await.1, "{query}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn no_more_documents_are_remembered_than_there_is_room_for() {
+        let gateway = gateway();
+        for number in 0..=DOCUMENTS.get() {
+            answer(&gateway, &format!("{{ a{number}: __typename }}"), &json!({})).await;
+        }
+        assert_eq!(gateway.validated.entries().len(), DOCUMENTS.get());
+        assert!(!answer(&gateway, "{ a0: __typename }", &json!({})).await.1, "the least used is forgotten");
+        assert!(answer(&gateway, "{ a9: __typename }", &json!({})).await.1);
+    }
+
+    #[tokio::test]
+    async fn limits_apply_to_what_was_validated() {
+        let gateway = gateway();
+        let repeated: String = (0..30).map(|n| format!("e{n}: errors {{ code message path }} ")).collect();
+        let query = format!("mutation($inputs: [InitiatePaymentInput!]!) {{ initiatePayments(inputs: $inputs) {{ {repeated} }} }}");
+        let inputs = |count: usize| json!({ "inputs": vec![input(|_| ()); count] });
+        answer(&gateway, &query, &inputs(1)).await;
+        assert!(answer(&gateway, &query, &inputs(1)).await.1);
+        let (refused, was_validated) = answer(&gateway, &query, &inputs(1_000)).await;
+        assert!(was_validated && refused.contains("LIMIT_EXCEEDED"), "{refused}");
     }
 }

@@ -10,6 +10,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use crate::{
     Progress, Projection, ReadModel,
     layers::{Changes, PROGRESS, Shelf},
+    model::Shown,
     store::{StoreError, unpack},
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct Fold<C: Changes> {
     file: String,
     model: LogName,
     progress: Progress,
+    shown: Arc<Shown>,
     /// What its logs had when it began. That was traced when it happened, and is not again.
     backlog: Cursor,
     inputs: Inputs,
@@ -61,13 +63,15 @@ impl<C: Changes> Fold<C> {
     ) -> Result<Self, Fault> {
         let file = path.display().to_string();
         let (shelf, progress) = prepare(db, &model.projection).map_err(|error| error.into_fault(&file))?;
+        let shown = model.shown();
+        shown.merge(&progress.cursor);
         let logs = host.topology.read_by(model.name().base(), model.shard());
         let marks = logs.iter().map(|log| (log.clone(), progress.marks.get(log).copied().unwrap_or_default())).collect();
         let inputs = Inputs::follow(&host.broker, marks, &Cursor::default(), BATCHES).with_backlog(goal.clone());
         let (model, backlog) = (model.name().clone(), goal.clone());
         let (shelf, finished_at) = (Arc::new(shelf), Instant::now());
         let (unwritten_since, writing, finished) = (None, None, 0);
-        Ok(Self { shelf, file, model, progress, backlog, inputs, unwritten_since, writing, finished, finished_at })
+        Ok(Self { shelf, file, model, progress, shown, backlog, inputs, unwritten_since, writing, finished, finished_at })
     }
 
     pub(crate) fn shelf(&self) -> Arc<Shelf<C>> {
@@ -112,7 +116,7 @@ impl<C: Changes> Fold<C> {
             self.progress.cursor.merge(&record.cursor);
             self.progress.cursor.advance(&record.log, record.seq);
         }
-        self.shelf.will_show(&self.progress.cursor);
+        self.shown.merge(&self.progress.cursor);
         let mut touched = P::Touched::default();
         for record in &batch {
             projection.fold(&self.shelf, record, &mut touched)?;
@@ -167,9 +171,7 @@ fn prepare<P: Projection>(db: Database, projection: &P) -> Result<(Shelf<P::Chan
     projection.create_tables(&tx)?;
     let progress = tx.open_table(PROGRESS)?.get("at")?.map_or(Ok(Progress::default()), |bytes| unpack(bytes.value()))?;
     tx.commit()?;
-    let shelf = Shelf::open(db)?;
-    shelf.will_show(&progress.cursor);
-    Ok((shelf, progress))
+    Ok((Shelf::open(db)?, progress))
 }
 
 /// Where the logs of a reader end now; asked until the server says so.

@@ -3,10 +3,9 @@
 //! So neither a B-tree nor an fsync stands between a booking and its push, and a row that changed a
 //! hundred times is written once. This module must never know what a row means.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadTransaction, ReadableDatabase as _, TableDefinition, WriteTransaction};
-use streams::{Cursor, LogName};
 
 use crate::{
     Progress,
@@ -92,31 +91,19 @@ impl<C: Changes> Layers<C> {
 pub struct Shelf<C: Changes> {
     db: Database,
     layers: RwLock<Layers<C>>,
-    /// What its rows rest on at most.
-    shows: Mutex<Cursor>,
 }
 
 impl<C: Changes> Shelf<C> {
     pub(crate) fn open(db: Database) -> Result<Self, StoreError> {
         let file = Arc::new(C::open(&db.begin_read()?, None)?);
         let layers = Layers { fresh: C::begin(&file)?, writing: None, file };
-        Ok(Self { db, layers: RwLock::new(layers), shows: Mutex::default() })
+        Ok(Self { db, layers: RwLock::new(layers) })
     }
 
     /// A consistent view. The fold waits for it: keep it for as long as a page of rows takes.
     pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, Layers<C>>, StoreError> {
         // A fold that panicked may have left half a change, and is about to begin anew.
         self.layers.read().map_err(|_| StoreError::NotLevel)
-    }
-
-    /// Says, before rows are changed, what they will rest on: readers see the first of a batch before the last is folded.
-    pub(crate) fn will_show(&self, cursor: &Cursor) {
-        self.shows.lock().unwrap_or_else(PoisonError::into_inner).clone_from(cursor);
-    }
-
-    /// The last record of `log` that any row may rest on.
-    pub(crate) fn shows(&self, log: &LogName) -> u64 {
-        self.shows.lock().unwrap_or_else(PoisonError::into_inner).get(log)
     }
 
     /// The rows, to be changed. Readers wait for it: keep it for as long as one record takes.

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use redb::WriteTransaction;
@@ -75,12 +75,28 @@ pub trait Projection: Send + Sync + 'static {
     fn announce_all(&self);
 }
 
+/// What a model's rows ever rested on at most, also while it is read from its file anew.
+#[derive(Debug, Default)]
+pub(crate) struct Shown(Mutex<Cursor>);
+
+impl Shown {
+    /// To be said before the rows are changed: readers see the first of a batch before the last is folded.
+    pub(crate) fn merge(&self, cursor: &Cursor) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).merge(cursor);
+    }
+
+    fn get(&self, log: &LogName) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(log)
+    }
+}
+
 /// A read model in its file.
 pub struct ReadModel<P: Projection> {
     pub(crate) projection: P,
     name: LogName,
     path: PathBuf,
     progress: watch::Sender<Progress>,
+    shown: Arc<Shown>,
     /// What is read, once it has come to where its logs ended when this process began to fold. Before
     /// that it may show less than was shown before a restart.
     serving: watch::Sender<Option<Arc<Shelf<P::Changes>>>>,
@@ -98,7 +114,7 @@ impl<P: Projection> ReadModel<P> {
     pub fn new(folder: &Path, shard: Option<u16>, projection: P) -> Self {
         let name = LogName::new(P::READER, shard);
         let path = folder.join(format!("{name}.redb"));
-        Self { projection, name, path, progress: watch::Sender::default(), serving: watch::Sender::default() }
+        Self { projection, name, path, progress: watch::Sender::default(), shown: Arc::default(), serving: watch::Sender::default() }
     }
 
     /// Its name: the reader's in `streams.yaml`, with its shard.
@@ -125,11 +141,15 @@ impl<P: Projection> ReadModel<P> {
         self.progress.borrow().cursor.get(log)
     }
 
-    /// The last record of `log` that anything which was read here may rest on: from before it could be read, where
-    /// [`Self::rests_on`] follows once all of its batch can. None, while it cannot be asked.
+    /// The last record of `log` that anything which was ever read here may rest on: from before it could be read, where
+    /// [`Self::rests_on`] follows once all of its batch can.
     #[must_use]
     pub fn shows(&self, log: &LogName) -> u64 {
-        self.rows().map_or(0, |rows| rows.shows(log))
+        self.shown.get(log)
+    }
+
+    pub(crate) fn shown(&self) -> Arc<Shown> {
+        Arc::clone(&self.shown)
     }
 
     /// Waits until the model can be asked.

@@ -171,3 +171,23 @@ async fn a_model_of_a_version_that_cannot_be_read_is_set_aside() {
     assert_eq!(model.sum().expect("a sum"), 6);
     assert!(folder.path().join("tally.redb.aside").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_going_to_be_shown_is_known_before_it_can_be_read_and_is_not_forgotten() {
+    let nats = Nats::start().expect("a nats-server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (host, numbers) = (host(&nats).await, LogName::new("numbers", None));
+    let gate = Arc::default();
+    let (model, running) = run::<1>(folder.path(), &host, &gate);
+    model.level().await;
+    let held = RwLock::write(&gate).await;
+    append(&host, 1..=1).await;
+    eventually("the fold has begun", || async { Ok((model.shows(&numbers) == 1).then_some(())) }).await.expect("begun");
+    assert_eq!((model.sum().expect("a sum"), model.rests_on(&numbers)), (0, 0), "nothing of it can be read yet");
+    drop(held);
+    eventually("it is folded", || async { Ok((model.rests_on(&numbers) == 1).then_some(())) }).await.expect("folded");
+    host.stop.cancel();
+    running.await.expect("no panic").expect("no fault");
+    assert!(model.sum().is_err(), "it cannot be asked any more");
+    assert_eq!(model.shows(&numbers), 1, "and who asked before may still have seen it");
+}
