@@ -18,7 +18,8 @@ use crate::introspection::introspects;
 
 /// Most documents that are remembered; the least used goes first. A client has a few dozen.
 const DOCUMENTS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
-/// Longest text of one that is. Parsed, it takes up to some hundred times as much, so all of them 100 MiB at the very most.
+/// Longest text of one that is. A field of two letters takes some 200 bytes once it is parsed, so all of them have 100 MiB at
+/// the very most.
 const DOCUMENT_BYTES: usize = 4 * 1024;
 
 /// A document that is remembered, and selects no `__schema`, which some callers are not told.
@@ -130,7 +131,6 @@ mod tests {
     const WAIT: &str = "mutation($input: InitiatePaymentInput!, $wait: PaymentWait = FINAL) \
                         { initiatePayment(input: $input, waitFor: $wait) { position } }";
     const PAGE: &str = "query($first: Int = 2, $id: ID!) { account(id: $id) { payments(first: $first) { nodes { id } } } }";
-
     const PAIR: &str = "mutation($a: InitiatePaymentInput!, $b: InitiatePaymentInput!) { \
                         a: initiatePayment(input: $a) { position } b: initiatePayment(input: $b) { position } }";
 
