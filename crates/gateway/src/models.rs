@@ -135,13 +135,6 @@ impl Models {
         }
     }
 
-    /// Waits until the payments of every shard can be asked.
-    pub(crate) async fn histories_level(&self) {
-        for history in &self.histories {
-            history.level().await;
-        }
-    }
-
     /// Waits, bounded, until the directory rests on record `seq` of `log`; says whether.
     pub(crate) async fn directory_reaches(&self, log: &LogName, seq: u64, wait: Duration) -> bool {
         tokio::time::timeout(wait, wait_for(&self.directory, |cursor| cursor.get(log) >= seq)).await.is_ok()

@@ -1,12 +1,16 @@
 //! Accepting payments: store durably, answer at once, and recognise a repeat by its id.
 //! This module must never know GraphQL types, nor decide whether a payment may be made.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use domain::{Debtor, IdempotencyKey, Initiator, Money, PaymentId, PaymentOrder, Reference, Review, Shard, payments::PaymentCommand};
 use projections::{PaymentRow, PaymentStatus, StoreError, count_payments};
-use streams::{LogName, Place};
-use tokio::time::Instant;
+use streams::{AppendError, LogName, Place};
+use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
 use crate::{
@@ -30,12 +34,29 @@ pub struct Accepted {
     pub shard: Shard,
 }
 
-/// A place in the queue of the log of a shard.
+/// An order with its place in the queue of the log of its shard.
 #[derive(Debug)]
-pub(crate) struct OrderPlace<'a> {
+pub(crate) struct Placed<'a> {
+    order: PaymentOrder,
+    /// Whether its caller may ask for it again, under a key that they chose.
+    is_keyed: bool,
     shard: Shard,
     place: Place<'a, PaymentCommand>,
 }
+
+/// How far an order has come on its way into the log.
+enum Storing {
+    /// It is in the queue; where it has a key, those who join are told how that ends.
+    Queued { order: PaymentOrder, shard: Shard, answer: oneshot::Receiver<Appended>, tell: Option<oneshot::Sender<Appended>> },
+    /// Another request with the same key has it in the queue.
+    Joined(Arc<PaymentOrder>, Outcome),
+    /// It is in the log under a key, which another gateway may have taken before.
+    Stored(Accepted),
+    /// That is all.
+    Ended(Result<Accepted, PayError>),
+}
+
+type Appended = Result<u64, AppendError>;
 
 /// Why a payment was not accepted.
 #[derive(Debug)]
@@ -87,50 +108,94 @@ impl Bank {
         &self.order_logs[usize::from(shard.0)]
     }
 
-    /// A place in the queue of the log that takes an order; without one, nothing of it is done.
-    pub(crate) fn place(&self, order: &PaymentOrder) -> Result<OrderPlace<'_>, Failure> {
+    /// The order with a place in the queue of the log that takes it; without one, nothing of it is done.
+    pub(crate) fn place(&self, order: PaymentOrder, is_keyed: bool) -> Result<Placed<'_>, Failure> {
         let shard = order.debtor.shard(self.host.topology.shards);
         let log = self.payments.get(usize::from(shard.0)).ok_or(Failure::UnknownAccount)?;
-        Ok(OrderPlace { shard, place: log.reserve()? })
+        Ok(Placed { order, is_keyed, shard, place: log.reserve()? })
     }
 
     /// Stores an order durably, or finds that it was stored before.
-    pub(crate) async fn accept(&self, order: PaymentOrder, keyed: bool, place: OrderPlace<'_>) -> Result<Accepted, PayError> {
-        let shard = place.shard;
-        if !keyed {
-            let seq = self.append_order(place, order.clone()).await?;
-            return Ok(self.accepted(shard, order, seq));
-        }
+    pub(crate) async fn accept(&self, placed: Placed<'_>) -> Result<Accepted, PayError> {
+        self.accept_all(vec![placed]).await.remove(0)
+    }
+
+    /// The same for several orders of one initiator, each on its own, in their order. They are waited for together: to have
+    /// a future for each took half as much processor time again.
+    pub(crate) async fn accept_all(&self, orders: Vec<Placed<'_>>) -> Vec<Result<Accepted, PayError>> {
         // Whether a key was used before is known once the model has come to where it was. While it is
         // built again nobody waits for that: the log knows who was first, and a repeat is one payment.
-        let is_known = tokio::time::timeout(FIRST_WAIT, self.keys_of(&order)).await.is_ok();
-        if is_known && let Some(before) = self.accepted_before(&order)? {
-            return before;
+        let is_known = match orders.iter().find(|placed| placed.is_keyed) {
+            Some(keyed) => tokio::time::timeout(FIRST_WAIT, self.keys_of(&keyed.order)).await.is_ok(),
+            None => false,
+        };
+        let mut all: Vec<_> = orders.into_iter().map(|placed| self.begin(placed, is_known)).collect();
+        // The own ones first, since two requests may each have joined one of the other's.
+        for storing in &mut all {
+            self.append_ends(storing).await;
         }
-        match self.recent.claim(&order) {
-            Claim::First(tell) => {
-                let outcome = self.append_order(place, order.clone()).await;
-                if outcome.is_err() {
+        for storing in &mut all {
+            self.joined_ends(storing).await;
+        }
+        self.own_keys(&all).await;
+        let end = |storing| match storing {
+            Storing::Stored(mine) => self.first_with_key(mine),
+            Storing::Ended(ended) => ended,
+            // Both have ended by now.
+            Storing::Queued { .. } | Storing::Joined(..) => Err(Failed::from(gone()).into()),
+        };
+        all.into_iter().map(end).collect()
+    }
+
+    /// Queues an order, unless it is known already.
+    fn begin(&self, Placed { order, is_keyed, shard, place }: Placed<'_>, is_known: bool) -> Storing {
+        let mut tell = None;
+        if is_keyed {
+            match if is_known { self.accepted_before(&order) } else { Ok(None) } {
+                Ok(None) => {}
+                Ok(Some(before)) => return Storing::Ended(before),
+                Err(error) => return Storing::Ended(Err(error.into())),
+            }
+            match self.recent.claim(&order) {
+                Claim::First(sender) => tell = Some(sender),
+                Claim::Joined(first, _) if !first.same_input(&order) => return Storing::Ended(Err(PayError::KeyReused)),
+                Claim::Joined(first, outcome) => return Storing::Joined(first, outcome),
+            }
+        }
+        let answer = place.about(order.id).submit(PaymentCommand::Initiated(order.clone()));
+        Storing::Queued { order, shard, answer, tell }
+    }
+
+    /// Waits for the log's answer, where the order is in its queue.
+    async fn append_ends(&self, storing: &mut Storing) {
+        let Storing::Queued { order, shard, answer, tell } = storing else { return };
+        let appended = answer.await.unwrap_or_else(|_| Err(AppendError::Unknown("the gateway is stopping".to_owned())));
+        if let Ok(seq) = appended {
+            self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
+            count_payments(PaymentStatus::Accepted, 1);
+        }
+        let accepted = appended.clone().map(|seq| self.accepted(*shard, order.clone(), seq));
+        *storing = match (tell.take(), accepted) {
+            (None, accepted) => Storing::Ended(accepted.map_err(|error| Failed::from(error).into())),
+            (Some(tell), accepted) => {
+                if appended.is_err() {
                     self.recent.forget(order.id);
                 }
                 // Where the key was forgotten meanwhile, nobody can have joined.
-                let _ = tell.send(outcome.clone());
-                self.first_with_key(self.accepted(shard, order, outcome?)).await
+                let _ = tell.send(appended);
+                accepted.map_or_else(|error| Storing::Ended(Err(Failed::from(error).into())), Storing::Stored)
             }
-            Claim::Joined(first, _) if !first.same_input(&order) => Err(PayError::KeyReused),
-            Claim::Joined(first, outcome) => {
-                let shard = first.debtor.shard(self.host.topology.shards);
-                let seq = joined(outcome).await?;
-                self.first_with_key(self.accepted(shard, (*first).clone(), seq)).await
-            }
-        }
+        };
     }
 
-    async fn append_order(&self, OrderPlace { shard, place }: OrderPlace<'_>, order: PaymentOrder) -> Result<u64, streams::AppendError> {
-        let seq = place.about(order.id).append(PaymentCommand::Initiated(order)).await?;
-        self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
-        count_payments(PaymentStatus::Accepted, 1);
-        Ok(seq)
+    /// Waits for the request that was first, where the order is one that it has in the queue.
+    async fn joined_ends(&self, storing: &mut Storing) {
+        let Storing::Joined(first, outcome) = storing else { return };
+        let shard = first.debtor.shard(self.host.topology.shards);
+        *storing = match outcome.await.unwrap_or_else(|_| Err(gone())) {
+            Ok(seq) => Storing::Stored(self.accepted(shard, (**first).clone(), seq)),
+            Err(error) => Storing::Ended(Err(Failed::from(error).into())),
+        };
     }
 
     /// Waits, bounded, until this gateway's read models have every payment that it said was accepted;
@@ -145,37 +210,65 @@ impl Bank {
         let _ = tokio::time::timeout(FIRST_WAIT, all).await;
     }
 
-    /// Waits until it is known which keys the order's initiator has used: a customer's payments are on
-    /// one shard, the bank's on all.
-    async fn keys_of(&self, order: &PaymentOrder) {
+    /// The shards that know which keys an order's initiator has used: a customer's payments are on one, the bank's on all.
+    fn key_shards(&self, order: &PaymentOrder) -> impl Iterator<Item = Shard> {
+        let count = self.host.topology.shards;
+        let Shard(own) = order.debtor.shard(count);
         match order.by {
-            Initiator::Customer(_) => self.models.history(order.debtor.shard(self.host.topology.shards)).level().await,
-            Initiator::Bank => self.models.histories_level().await,
+            Initiator::Customer(_) => own..own + 1,
+            Initiator::Bank => 0..count,
+        }
+        .map(Shard)
+    }
+
+    /// Waits until it is known which keys the order's initiator has used.
+    async fn keys_of(&self, order: &PaymentOrder) {
+        for shard in self.key_shards(order) {
+            self.models.history(shard).level().await;
         }
     }
 
     /// What is known of an id, if anything is.
     fn accepted_before(&self, order: &PaymentOrder) -> Result<Option<Result<Accepted, PayError>>, StoreError> {
-        // The id is made of the initiator and the key, so what is there is the initiator's.
-        let (shard, row) = match self.models.payment(order.id, |_| Ok(true)) {
-            Ok(Some(found)) => found,
-            // Other shards do not matter, see `keys_of`.
-            Ok(None) | Err(StoreError::NotLevel) => return Ok(None),
-            Err(error) => return Err(error),
+        for shard in self.key_shards(order) {
+            // The id is made of the initiator and the key, so what is there is the initiator's.
+            let before = self.models.history(shard).look(order.id, |row| {
+                let is_same = row.order.same_input(order);
+                if is_same { Ok(self.accepted(shard, row.order.clone(), row.accepted_seq)) } else { Err(PayError::KeyReused) }
+            });
+            match before {
+                Ok(Some(before)) => return Ok(Some(before)),
+                Ok(None) | Err(StoreError::NotLevel) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits, bounded, until the models of their shards have the orders that were stored under a key.
+    async fn own_keys(&self, all: &[Storing]) {
+        let mut last = BTreeMap::new();
+        for storing in all {
+            if let Storing::Stored(Accepted { shard, row }) = storing {
+                last.entry(*shard).and_modify(|seq: &mut u64| *seq = row.accepted_seq.max(*seq)).or_insert(row.accepted_seq);
+            }
+        }
+        let reached = async {
+            for (shard, seq) in last {
+                if self.models.history(shard).is_level() {
+                    self.models.history_reaches(shard, self.orders_of(shard), seq, FIRST_WAIT).await;
+                }
+            }
         };
-        Ok(Some(if row.order.same_input(order) { Ok(self.accepted(shard, row.order, row.accepted_seq)) } else { Err(PayError::KeyReused) }))
+        let _ = tokio::time::timeout(FIRST_WAIT, reached).await;
     }
 
     /// The log decides who was first with a key, should another gateway have taken it at the same moment.
-    async fn first_with_key(&self, mine: Accepted) -> Result<Accepted, PayError> {
+    fn first_with_key(&self, mine: Accepted) -> Result<Accepted, PayError> {
         if !self.models.history(mine.shard).is_level() {
             return Ok(mine);
         }
-        self.models.history_reaches(mine.shard, self.orders_of(mine.shard), mine.row.accepted_seq, FIRST_WAIT).await;
-        match self.accepted_before(&mine.row.order)? {
-            Some(first) => first,
-            None => Ok(mine),
-        }
+        self.accepted_before(&mine.row.order)?.unwrap_or(Ok(mine))
     }
 
     fn accepted(&self, shard: Shard, order: PaymentOrder, seq: u64) -> Accepted {
@@ -223,7 +316,6 @@ impl Bank {
     }
 }
 
-async fn joined(outcome: Outcome) -> Result<u64, streams::AppendError> {
-    let gone = |_| streams::AppendError::Unknown("the first request with this key went away".to_owned());
-    outcome.await.map_err(gone)?
+fn gone() -> AppendError {
+    AppendError::Unknown("the first request with this key went away".to_owned())
 }

@@ -2,7 +2,6 @@
 
 use async_graphql::{Context, Object, Result, SimpleObject};
 use domain::{AccountId, CommandId, CustomerId, Debtor, IdempotencyKey, Initiator, PaymentId, PaymentOrder, Review, Shard};
-use futures_util::future::join_all;
 use projections::PaymentStatus;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -14,7 +13,7 @@ use crate::{
         DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, Unread, UserError, UserErrorCode,
         idempotency_key, reference,
     },
-    pay::OrderPlace,
+    pay::{Accepted, Placed},
     payment::Payment,
     scalars::Position,
     schema::{bank, customer, operator},
@@ -64,7 +63,6 @@ impl PaymentMutation {
     #[graphql(complexity = "inputs.len().min(MAX_BULK).saturating_mul(child_complexity).saturating_add(1)")]
     async fn initiate_payments(&self, ctx: &Context<'_>, inputs: Unread<InitiatePaymentInput>) -> Result<Vec<InitiatePaymentPayload>> {
         let customer = customer(ctx)?;
-        let since = Instant::now();
         if inputs.len() > MAX_BULK {
             let message = format!("One call takes at most {MAX_BULK} payments.");
             return Ok(vec![InitiatePaymentPayload::refused(vec![UserError::new(UserErrorCode::TooManyInputs, &["inputs"], message)])]);
@@ -74,7 +72,7 @@ impl PaymentMutation {
         bank.directory().await?;
         // Every order has its place before the first is stored, so that overload stores nothing of a bulk.
         let placed = inputs.iter().map(|input| place(bank, order(bank, customer, input)?)).collect::<Result<Vec<_>, _>>()?;
-        let outcomes = join_all(placed.into_iter().map(|placed| store(bank, placed, None, since))).await;
+        let outcomes = store_all(bank, placed).await;
         let is_part_stored = outcomes.iter().any(|outcome| outcome.as_ref().is_ok_and(|payload| payload.payment.is_some()));
         let payloads = outcomes.into_iter().collect::<Result<Vec<_>, _>>();
         Ok(payloads.map_err(|failure| if is_part_stored { failure.of_a_part() } else { failure })?)
@@ -164,29 +162,50 @@ fn deposit_order(bank: &Bank, input: &DepositInput) -> Result<Checked, Failure> 
     })
 }
 
-/// An order with its place in the queue of its log and whether it has a key, or what is wrong with it.
-type Placed<'a> = std::result::Result<(PaymentOrder, bool, OrderPlace<'a>), Vec<UserError>>;
+/// An order with its place, or what is wrong with it.
+type PlacedOrder<'a> = std::result::Result<Placed<'a>, Vec<UserError>>;
 
-fn place(bank: &Bank, checked: Checked) -> Result<Placed<'_>, Failure> {
+fn place(bank: &Bank, checked: Checked) -> Result<PlacedOrder<'_>, Failure> {
     match checked {
-        Ok((order, key)) => bank.place(&order).map(|place| Ok((order, key.is_some(), place))),
+        Ok((order, key)) => bank.place(order, key.is_some()).map(Ok),
         Err(errors) => Ok(Err(errors)),
     }
 }
 
-async fn store(bank: &Bank, placed: Placed<'_>, wait_for: Option<PaymentWait>, since: Instant) -> Result<InitiatePaymentPayload, Failure> {
-    let (order, keyed, place) = match placed {
+async fn store(
+    bank: &Bank,
+    placed: PlacedOrder<'_>,
+    wait_for: Option<PaymentWait>,
+    since: Instant,
+) -> Result<InitiatePaymentPayload, Failure> {
+    let placed = match placed {
         Ok(placed) => placed,
         Err(errors) => return Ok(InitiatePaymentPayload::refused(errors)),
     };
-    let accepted = match bank.accept(order, keyed, place).await {
-        Ok(accepted) => accepted,
-        Err(PayError::KeyReused) => return Ok(InitiatePaymentPayload::refused(vec![UserError::key_reused()])),
-        Err(PayError::Failed(failed)) => return Err(failed.0),
+    match bank.accept(placed).await {
+        Ok(accepted) if wait_for == Some(PaymentWait::Final) => Ok(InitiatePaymentPayload::of(bank.settled(accepted, since).await?)),
+        accepted => payload(accepted),
+    }
+}
+
+/// The same for many, in their order.
+async fn store_all(bank: &Bank, all: Vec<PlacedOrder<'_>>) -> Vec<Result<InitiatePaymentPayload, Failure>> {
+    let (mut placed, mut refused) = (Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
+    for order in all {
+        refused.push(order.map(|order| placed.push(order)).err());
+    }
+    let mut accepted = bank.accept_all(placed).await.into_iter();
+    let outcome = |refused: Option<Vec<UserError>>| match refused {
+        Some(errors) => Some(Ok(InitiatePaymentPayload::refused(errors))),
+        None => accepted.next().map(payload),
     };
-    let row = match wait_for {
-        Some(PaymentWait::Final) => bank.settled(accepted, since).await?,
-        Some(PaymentWait::Accepted) | None => accepted.row,
-    };
-    Ok(InitiatePaymentPayload::of(row))
+    refused.into_iter().filter_map(outcome).collect()
+}
+
+fn payload(accepted: std::result::Result<Accepted, PayError>) -> Result<InitiatePaymentPayload, Failure> {
+    match accepted {
+        Ok(accepted) => Ok(InitiatePaymentPayload::of(accepted.row)),
+        Err(PayError::KeyReused) => Ok(InitiatePaymentPayload::refused(vec![UserError::key_reused()])),
+        Err(PayError::Failed(failed)) => Err(failed.0),
+    }
 }

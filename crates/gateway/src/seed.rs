@@ -37,8 +37,8 @@ impl Bank {
         let row = self.models.directory.account(account).map_err(|error| error.to_string())?.ok_or("there is no such account")?;
         let debtor = Debtor::Settlement(Shard::of(account, self.models.shards()));
         let order = Self::order(Initiator::Bank, debtor, row.iban, amount, None, Some(key));
-        let place = self.place(&order).map_err(|failure| failure.message())?;
-        let accepted = self.accept(order, true, place).await.map_err(|error| format!("{error:?}"))?;
+        let placed = self.place(order, true).map_err(|failure| failure.message())?;
+        let accepted = self.accept(placed).await.map_err(|error| format!("{error:?}"))?;
         let payment = self.settled(accepted, Instant::now()).await.map_err(|failure| failure.message())?;
         self.reach(Some(&payment.position())).await.map_err(|failure| failure.message())?;
         let balance =

@@ -93,30 +93,66 @@ pub(crate) fn variables_fit(registry: &Registry, operation: &OperationDefinition
         match variables.get(&definition.name.node) {
             // It may stand where null must not, for the sake of its default.
             Some(Value::Null) => declared.nullable && definition.default_value.is_none(),
-            Some(value) => is_of(registry, &declared.to_string(), value),
+            Some(value) => Kind::of(registry, &declared.to_string(), MAX_NESTING).has(value),
             None => declared.nullable || definition.default_value.is_some(),
         }
     })
 }
 
-fn is_of(registry: &Registry, ty: &str, value: &Value) -> bool {
-    match (MetaTypeName::create(ty), value) {
-        (MetaTypeName::NonNull(_), Value::Null) => false,
-        (MetaTypeName::NonNull(inner), value) => is_of(registry, inner, value),
-        (MetaTypeName::List(_) | MetaTypeName::Named(_), Value::Null) => true,
-        (MetaTypeName::List(inner), Value::List(items)) => items.iter().all(|item| is_of(registry, inner, item)),
-        (MetaTypeName::List(_), _) => false,
-        (MetaTypeName::Named("Int"), Value::Number(number)) => number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
-        (MetaTypeName::Named(name), value) => match (registry.types.get(name), value) {
-            (Some(MetaType::Scalar { is_valid: Some(is_valid), .. }), value) => is_valid(value),
-            (Some(MetaType::Enum { enum_values, .. }), Value::String(name)) => enum_values.contains_key(name),
-            (Some(MetaType::InputObject { input_fields, oneof: false, .. }), Value::Object(fields)) => {
-                let is_there = |name: &str| fields.get(name).is_some_and(|value| *value != Value::Null);
-                fields.iter().all(|(name, value)| input_fields.get(name.as_str()).is_some_and(|field| is_of(registry, &field.ty, value)))
-                    && input_fields.values().all(|field| is_there(&field.name) || !MetaTypeName::create(&field.ty).is_non_null())
+/// Deepest nesting of lists and input objects that is looked into; the schema's deepest is half of it.
+const MAX_NESTING: usize = 8;
+
+/// What a type takes, looked up once for all values of a list.
+enum Kind<'a> {
+    NonNull(Box<Self>),
+    List(Box<Self>),
+    Int,
+    Scalar(&'a (dyn Fn(&Value) -> bool + Send + Sync)),
+    Enum(&'a MetaType),
+    Object(Vec<(&'a str, Self)>),
+    /// Whether a value is of it is for validation to judge.
+    Other,
+}
+
+impl<'a> Kind<'a> {
+    fn of(registry: &'a Registry, ty: &str, nesting: usize) -> Self {
+        let Some(nesting) = nesting.checked_sub(1) else { return Self::Other };
+        match MetaTypeName::create(ty) {
+            MetaTypeName::NonNull(inner) => Self::NonNull(Self::of(registry, inner, nesting + 1).into()),
+            MetaTypeName::List(inner) => Self::List(Self::of(registry, inner, nesting).into()),
+            MetaTypeName::Named("Int") => Self::Int,
+            MetaTypeName::Named(name) => match registry.types.get(name) {
+                Some(MetaType::Scalar { is_valid: Some(is_valid), .. }) => Self::Scalar(&**is_valid),
+                Some(ty @ MetaType::Enum { .. }) => Self::Enum(ty),
+                Some(MetaType::InputObject { input_fields, oneof: false, .. }) => {
+                    Self::Object(input_fields.values().map(|field| (&*field.name, Self::of(registry, &field.ty, nesting))).collect())
+                }
+                _ => Self::Other,
+            },
+        }
+    }
+
+    fn has(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::NonNull(inner), value) => *value != Value::Null && inner.has(value),
+            (_, Value::Null) => true,
+            (Self::List(inner), Value::List(items)) => items.iter().all(|item| inner.has(item)),
+            (Self::Int, Value::Number(number)) => number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
+            (Self::Scalar(is_valid), value) => is_valid(value),
+            (Self::Enum(MetaType::Enum { enum_values, .. }), Value::String(name)) => enum_values.contains_key(name),
+            (Self::Object(declared), Value::Object(fields)) => {
+                let mut known = 0;
+                let fits = declared.iter().all(|(name, kind)| match fields.get(*name) {
+                    Some(value) => {
+                        known += 1;
+                        kind.has(value)
+                    }
+                    None => !matches!(kind, Self::NonNull(_)),
+                });
+                fits && known == fields.len()
             }
             (_, _) => false,
-        },
+        }
     }
 }
 

@@ -218,7 +218,15 @@ impl ReadModel<PaymentHistory> {
     /// # Errors
     /// [`StoreError`].
     pub fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, StoreError> {
-        self.rows()?.read()?.payment(id)
+        self.look(id, PaymentRow::clone)
+    }
+
+    /// What is to be known of a payment of this shard, where a copy of all of it would be too much.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn look<T>(&self, id: PaymentId, look: impl FnOnce(&PaymentRow) -> T) -> Result<Option<T>, StoreError> {
+        self.rows()?.read()?.look(id, look)
     }
 
     /// Up to `count` payments that debit `account`, newest first, from behind the one numbered `after` on.

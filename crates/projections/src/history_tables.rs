@@ -10,6 +10,7 @@ use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 use crate::{
     PaymentRow,
     blocks::{self, Blocks},
+    gathered::Gathered,
     layers::{Changes, Layers, UnderWay},
     recent::Recent,
     runs::{Index, Runs},
@@ -46,7 +47,7 @@ pub struct HistoryFile {
 /// What changed since the file was written.
 pub struct HistoryChanges {
     /// New ones, numbered from `first_number` on.
-    payments: Vec<PaymentRow>,
+    payments: Gathered<PaymentRow>,
     first_number: u64,
     numbers: HashMap<PaymentId, u64>,
     /// Older ones that changed.
@@ -73,12 +74,12 @@ impl Changes for HistoryChanges {
     }
 
     fn next(&mut self) -> Self {
-        // As much is to be expected again, and growing would copy rows.
-        let (payments, numbers) = (Vec::with_capacity(self.payments.len()), HashMap::with_capacity(self.numbers.len()));
+        // As many are to be expected again, and growing would copy them.
+        let numbers = HashMap::with_capacity(self.numbers.len());
         let next = Self::numbered_from(self.next_number());
         let mut known_newest = std::mem::replace(&mut self.known_newest, Recent::new(KNOWN_DEBTORS));
         self.newest.iter().for_each(|(debtor, number)| known_newest.put(*debtor, *number));
-        Self { payments, numbers, known_newest, under_way: self.under_way, ..next }
+        Self { numbers, known_newest, under_way: self.under_way, ..next }
     }
 
     fn rows(&self) -> usize {
@@ -91,7 +92,7 @@ impl Changes for HistoryChanges {
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
-        let new = (self.first_number..).zip(&self.payments);
+        let new = (self.first_number..).zip(self.payments.iter());
         blocks::write(&mut tx.open_table(PAYMENTS)?, self.changed.iter().map(|(number, row)| (*number, row)).chain(new))?;
         NUMBERS.add(tx, self.numbers.iter().map(|(id, number)| (id.bytes(), [*number])).collect())?;
         NEWEST.add(tx, self.newest.iter().map(|(debtor, number)| (debtor.bytes(), [*number])).collect())?;
@@ -111,7 +112,7 @@ impl HistoryChanges {
     fn numbered_from(first_number: u64) -> Self {
         let (numbers, newest) = (HashMap::new(), HashMap::new());
         Self {
-            payments: Vec::new(),
+            payments: Gathered::default(),
             first_number,
             numbers,
             changed: BTreeMap::new(),
@@ -186,8 +187,13 @@ impl Layers<HistoryChanges> {
         self.fresh.held.insert(number, is_held);
     }
 
-    pub(crate) fn payment(&self, id: PaymentId) -> Result<Option<PaymentRow>, StoreError> {
-        self.number(id)?.map_or(Ok(None), |number| self.numbered(number))
+    /// Shows a payment as it lies here.
+    pub(crate) fn look<T>(&self, id: PaymentId, look: impl FnOnce(&PaymentRow) -> T) -> Result<Option<T>, StoreError> {
+        let Some(number) = self.number(id)? else { return Ok(None) };
+        match self.recent(|changes| changes.payment(number)) {
+            Some(row) => Ok(Some(look(row))),
+            None => Ok(blocks::row(&self.file.payments, number)?.map(|row| look(&row))),
+        }
     }
 
     pub(crate) fn numbered(&self, number: u64) -> Result<Option<PaymentRow>, StoreError> {

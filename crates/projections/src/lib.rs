@@ -7,6 +7,7 @@ mod directory;
 mod directory_tables;
 mod filter;
 mod fold;
+mod gathered;
 mod history;
 mod history_tables;
 pub mod inspect;

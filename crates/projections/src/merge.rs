@@ -6,7 +6,13 @@ use crate::{
 };
 
 /// Runs that are being merged, the newest first: of a key that several have, that one's numbers count.
-pub(crate) struct Merge<const N: usize>(Vec<Source>);
+pub(crate) struct Merge<const N: usize> {
+    /// Of which nothing was read yet.
+    unread: Vec<u64>,
+    sources: Vec<Source>,
+    /// The next key of each source, as a number that sorts as it does: they lie together, and are compared for every entry.
+    next: Vec<u128>,
+}
 
 /// One of them.
 struct Source {
@@ -20,8 +26,8 @@ struct Source {
 }
 
 impl<const N: usize> Merge<N> {
-    pub(crate) fn of(newest_first: Vec<u64>) -> Self {
-        Self(newest_first.into_iter().map(|run| Source { run, chunks: 0, chunk: Vec::new(), at: 0 }).collect())
+    pub(crate) const fn of(newest_first: Vec<u64>) -> Self {
+        Self { unread: newest_first, sources: Vec::new(), next: Vec::new() }
     }
 
     /// The next entry in the order of keys. Chunks are asked for by run and number, each once.
@@ -29,21 +35,37 @@ impl<const N: usize> Merge<N> {
         &mut self,
         mut chunk: impl FnMut(u64, u32) -> Result<Option<Vec<u8>>, StoreError>,
     ) -> Result<Option<Entry<N>>, StoreError> {
-        let mut least: Option<(usize, Key)> = None;
-        let mut index = 0;
-        while let Some(source) = self.0.get_mut(index) {
-            let Some(key) = source.peek::<N>(&mut chunk)? else {
-                self.0.remove(index);
-                continue;
-            };
-            match least {
-                Some((_, known)) if known < key => {}
-                Some((_, known)) if known == key => source.at += 1,
-                Some(_) | None => least = Some((index, key)),
+        for run in std::mem::take(&mut self.unread) {
+            let mut source = Source { run, chunks: 0, chunk: Vec::new(), at: 0 };
+            if let Some(key) = source.peek::<N>(&mut chunk)? {
+                self.next.push(u128::from_be_bytes(key));
+                self.sources.push(source);
             }
-            index += 1;
         }
-        Ok(least.map(|(index, key)| (key, self.0[index].take::<N>())))
+        // Of equal ones the first, which is the newest.
+        let Some((newest, key)) = self.next.iter().copied().enumerate().min_by_key(|(_, key)| *key) else { return Ok(None) };
+        let numbers = self.sources[newest].numbers();
+        // From behind, since one that ends is taken out.
+        for index in (newest..self.next.len()).rev() {
+            if self.next[index] == key {
+                self.go_on(index, &mut chunk)?;
+            }
+        }
+        Ok(Some((key.to_be_bytes(), numbers)))
+    }
+
+    /// Goes on to a source's next entry.
+    fn go_on(&mut self, index: usize, chunk: impl FnOnce(u64, u32) -> Result<Option<Vec<u8>>, StoreError>) -> Result<(), StoreError> {
+        let source = &mut self.sources[index];
+        source.at += 1;
+        match source.peek::<N>(chunk)? {
+            Some(key) => self.next[index] = u128::from_be_bytes(key),
+            None => {
+                self.sources.remove(index);
+                self.next.remove(index);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -60,8 +82,7 @@ impl Source {
         Ok(Chunk::<N>::of(&self.chunk).keys.first().copied())
     }
 
-    fn take<const N: usize>(&mut self) -> [u64; N] {
-        self.at += 1;
-        Chunk::<N>::of(&self.chunk).numbers(self.at - 1)
+    fn numbers<const N: usize>(&self) -> [u64; N] {
+        Chunk::<N>::of(&self.chunk).numbers(self.at)
     }
 }

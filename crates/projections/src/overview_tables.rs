@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     blocks::{self, Blocks},
+    gathered::Gathered,
     layers::{Changes, Layers},
     overview::{BalanceRow, EntryRow},
     recent::Recent,
@@ -58,7 +59,7 @@ pub struct OverviewChanges {
     /// As the layers behind have them.
     known: Recent<AccountId, BalanceRow>,
     /// New ones, numbered from `first_entry` on.
-    entries: Vec<EntryRow>,
+    entries: Gathered<EntryRow>,
     first_entry: u64,
     /// Reservations made, and `None` for such as an older layer has and that ended.
     pending: HashMap<PaymentId, Option<PendingRow>>,
@@ -80,8 +81,7 @@ impl Changes for OverviewChanges {
         let next = Self::numbered_from(self.next_entry());
         let mut known = std::mem::replace(&mut self.known, Recent::new(KNOWN_BALANCES));
         self.balances.iter().for_each(|(account, row)| known.put(*account, *row));
-        // As many are to be expected again, and growing would copy them.
-        Self { entries: Vec::with_capacity(self.entries.len()), known, ..next }
+        Self { known, ..next }
     }
 
     fn rows(&self) -> usize {
@@ -93,7 +93,7 @@ impl Changes for OverviewChanges {
         let mut buffer = Vec::new();
         BALANCES.add(tx, self.balances.iter().map(|(account, row)| (account.bytes(), row.to_numbers())).collect())?;
         let (mut entries, mut pending) = (tx.open_table(ENTRIES)?, tx.open_table(PENDING)?);
-        blocks::write(&mut entries, (self.first_entry..).zip(&self.entries))?;
+        blocks::write(&mut entries, (self.first_entry..).zip(self.entries.iter()))?;
         for (payment, row) in sorted(&self.pending) {
             match row {
                 Some(row) => drop(pending.insert(payment.bytes(), pack_into(&mut buffer, row)?)?),
@@ -106,7 +106,13 @@ impl Changes for OverviewChanges {
 
 impl OverviewChanges {
     fn numbered_from(first_entry: u64) -> Self {
-        Self { balances: HashMap::new(), known: Recent::new(KNOWN_BALANCES), entries: Vec::new(), first_entry, pending: HashMap::new() }
+        Self {
+            balances: HashMap::new(),
+            known: Recent::new(KNOWN_BALANCES),
+            entries: Gathered::default(),
+            first_entry,
+            pending: HashMap::new(),
+        }
     }
 
     fn next_entry(&self) -> u64 {

@@ -57,8 +57,9 @@ pub struct Step<E> {
 }
 
 impl<E> Step<E> {
-    fn new() -> Self {
-        Self { at: now(), events: Vec::new(), concerns: BTreeSet::new(), traces: Traces::default() }
+    /// One that has room for so many events, and grows if it says more.
+    fn with_room(events: usize) -> Self {
+        Self { at: now(), events: Vec::with_capacity(events), concerns: BTreeSet::new(), traces: Traces::default() }
     }
 
     /// Says an event, for another shard to act on where it `concerns` one.
@@ -192,6 +193,7 @@ impl<S: Service> Engine<S> {
         self.host.health.note(self.log.name(), if is_stalled { Condition::Stalled } else { Condition::Up });
         self.snapshots.begin();
         let writer = self.host.broker.feeds.writer(self.log.name());
+        let mut said = 0;
         loop {
             let batch = tokio::select! {
                 batch = inputs.batch() => batch?,
@@ -204,7 +206,7 @@ impl<S: Service> Engine<S> {
                     return Ok(Restart::Stopped);
                 }
             };
-            let mut step = Step::new();
+            let mut step = Step::with_room(said);
             let mut answers = false;
             for record in &batch {
                 answers |= self.commands.contains(&record.log);
@@ -213,6 +215,7 @@ impl<S: Service> Engine<S> {
                 self.rest_on(&mut at.cursor, record);
             }
             self.snapshots.count(batch.len());
+            said = step.events.len();
             // A command is always answered, be it by a record without events: callers wait for the
             // cursor to pass their command.
             if !step.events.is_empty() || answers {

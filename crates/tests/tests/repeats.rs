@@ -1,8 +1,11 @@
 //! The payments service recognises an order by its id, for ever, whatever gateways let through.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+
 use std::sync::Arc;
 
 use domain::{AccountId, Currency, CustomerId, Debtor, Iban, Initiator, Money, PaymentId, PaymentOrder, payments::PaymentCommand};
+use serde_json::{Value, json};
 use streams::{Broker, CommandAppender, Cursor, LogName};
 use tests::{Client, Dev, Nats, eventually, load::operator};
 use tokio_util::sync::CancellationToken;
@@ -53,4 +56,42 @@ async fn an_order_that_stands_in_the_log_three_times_is_one_payment() {
     let booked = serde_json::json!({ "booked": { "amount": "80.00" }, "version": 3 });
     let is_booked = || async { Ok((lisa.execute(&query).await?["account"]["balance"] == booked).then_some(())) };
     eventually("two payments are booked and no more", is_booked).await.expect("booked");
+}
+
+/// Payments in one request; what became of each.
+async fn bulk(client: &Client, inputs: Vec<Value>) -> Vec<Value> {
+    let query = "mutation($inputs: [InitiatePaymentInput!]!) { initiatePayments(inputs: $inputs) { payment { id } errors { code } } }";
+    let mut answer = client.send(json!({ "query": query, "variables": { "inputs": inputs } })).await.expect("an answer");
+    serde_json::from_value(answer["data"]["initiatePayments"].take()).unwrap_or_else(|error| panic!("{error}: {answer}"))
+}
+
+/// Whether one of them waits for the other, which waits for it, is decided by who is first with which key.
+#[tokio::test(flavor = "multi_thread")]
+async fn bulks_that_have_the_same_keys_in_any_order_make_one_payment_of_each() {
+    const KEYS: usize = 50;
+    let data = tempfile::tempdir().expect("a folder");
+    let dev = Dev::start(data.path(), &["--no-demo"]).await.expect("up");
+    let lisa = Client::new(&dev.address, None).register("Lisa").await.expect("registered");
+    let david = Client::new(&dev.address, None).register("David").await.expect("registered");
+    let (account, _) = lisa.open_account("EUR").await.expect("opened");
+    let (_, iban) = david.open_account("EUR").await.expect("opened");
+    let input = |key: &str, amount: &str| {
+        let amount = json!({ "amount": amount, "currency": "EUR" });
+        json!({ "debtorAccountId": account, "creditorIban": iban, "amount": amount, "idempotencyKey": key })
+    };
+    for round in 0..10 {
+        let forth: Vec<_> = (0..KEYS).map(|key| input(&format!("{round}-{key}"), "1.00")).collect();
+        let back: Vec<_> = forth.iter().rev().cloned().collect();
+        let (forth, mut back, twice) =
+            tokio::join!(bulk(&lisa, forth.clone()), bulk(&lisa, back.clone()), bulk(&lisa, forth.iter().chain(&back).cloned().collect()));
+        back.reverse();
+        assert!(forth.iter().all(|made| made["payment"]["id"].is_string()), "{forth:?}");
+        assert_eq!(forth, back);
+        assert_eq!(twice[..KEYS], forth);
+        assert!(twice[KEYS..].iter().rev().eq(&forth));
+    }
+    let mixed = bulk(&lisa, vec![input("a", "1.00"), input("b", "0"), input("a", "2.00"), input("0-0", "1.00"), input("a", "1.00")]).await;
+    let codes: Vec<_> = mixed.iter().map(|made| made["errors"][0]["code"].as_str()).collect();
+    assert_eq!(codes, [None, Some("INVALID_AMOUNT"), Some("IDEMPOTENCY_KEY_REUSED"), None, None]);
+    assert_eq!(mixed[0], mixed[4]);
 }
