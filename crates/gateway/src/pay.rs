@@ -44,16 +44,21 @@ pub(crate) struct Placed<'a> {
     place: Place<'a, PaymentCommand>,
 }
 
-/// How far an order has come on its way into the log.
+/// An order on its way into the log.
 enum Storing {
     /// It is in the queue; where it has a key, those who join are told how that ends.
     Queued { order: PaymentOrder, shard: Shard, answer: oneshot::Receiver<Appended>, tell: Option<oneshot::Sender<Appended>> },
     /// Another request with the same key has it in the queue.
     Joined(Arc<PaymentOrder>, Outcome),
-    /// It is in the log under a key, which another gateway may have taken before.
-    Stored(Accepted),
-    /// That is all.
-    Ended(Result<Accepted, PayError>),
+    /// It came no further, or had been there before.
+    Known(Result<Accepted, PayError>),
+}
+
+/// An order that is in the log.
+struct Stored {
+    accepted: Accepted,
+    /// Whether that is under a key, which another gateway may have taken before.
+    is_keyed: bool,
 }
 
 type Appended = Result<u64, AppendError>;
@@ -129,22 +134,15 @@ impl Bank {
             Some(keyed) => tokio::time::timeout(FIRST_WAIT, self.keys_of(&keyed.order)).await.is_ok(),
             None => false,
         };
-        let mut all: Vec<_> = orders.into_iter().map(|placed| self.begin(placed, is_known)).collect();
-        // The own ones first, since two requests may each have joined one of the other's.
-        for storing in &mut all {
-            self.append_ends(storing).await;
+        let storing: Vec<_> = orders.into_iter().map(|placed| self.begin(placed, is_known)).collect();
+        let mut stored = Vec::with_capacity(storing.len());
+        // One that was joined had been begun before, and so had all that its request waits for before it: never in a circle.
+        for storing in storing {
+            stored.push(self.end(storing).await);
         }
-        for storing in &mut all {
-            self.joined_ends(storing).await;
-        }
-        self.own_keys(&all).await;
-        let end = |storing| match storing {
-            Storing::Stored(mine) => self.first_with_key(mine),
-            Storing::Ended(ended) => ended,
-            // Both have ended by now.
-            Storing::Queued { .. } | Storing::Joined(..) => Err(Failed::from(gone()).into()),
-        };
-        all.into_iter().map(end).collect()
+        self.own_keys(&stored).await;
+        let first = |Stored { accepted, is_keyed }| if is_keyed { self.first_with_key(accepted) } else { Ok(accepted) };
+        stored.into_iter().map(|stored| stored.and_then(first)).collect()
     }
 
     /// Queues an order, unless it is known already.
@@ -153,12 +151,12 @@ impl Bank {
         if is_keyed {
             match if is_known { self.accepted_before(&order) } else { Ok(None) } {
                 Ok(None) => {}
-                Ok(Some(before)) => return Storing::Ended(before),
-                Err(error) => return Storing::Ended(Err(error.into())),
+                Ok(Some(before)) => return Storing::Known(before),
+                Err(error) => return Storing::Known(Err(error.into())),
             }
             match self.recent.claim(&order) {
                 Claim::First(sender) => tell = Some(sender),
-                Claim::Joined(first, _) if !first.same_input(&order) => return Storing::Ended(Err(PayError::KeyReused)),
+                Claim::Joined(first, _) if !first.same_input(&order) => return Storing::Known(Err(PayError::KeyReused)),
                 Claim::Joined(first, outcome) => return Storing::Joined(first, outcome),
             }
         }
@@ -166,36 +164,32 @@ impl Bank {
         Storing::Queued { order, shard, answer, tell }
     }
 
-    /// Waits for the log's answer, where the order is in its queue.
-    async fn append_ends(&self, storing: &mut Storing) {
-        let Storing::Queued { order, shard, answer, tell } = storing else { return };
-        let appended = answer.await.unwrap_or_else(|_| Err(AppendError::Unknown("the gateway is stopping".to_owned())));
-        if let Ok(seq) = appended {
-            self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
-            count_payments(PaymentStatus::Accepted, 1);
-        }
-        let accepted = appended.clone().map(|seq| self.accepted(*shard, order.clone(), seq));
-        *storing = match (tell.take(), accepted) {
-            (None, accepted) => Storing::Ended(accepted.map_err(|error| Failed::from(error).into())),
-            (Some(tell), accepted) => {
-                if appended.is_err() {
-                    self.recent.forget(order.id);
+    /// Waits until an order is in the log, whoever has it in the queue.
+    async fn end(&self, storing: Storing) -> Result<Stored, PayError> {
+        let (accepted, is_keyed) = match storing {
+            Storing::Queued { order, shard, answer, tell } => {
+                let appended = answer.await.unwrap_or_else(|_| Err(AppendError::Unknown("the gateway is stopping".to_owned())));
+                let is_keyed = tell.is_some();
+                if let Some(tell) = tell {
+                    if appended.is_err() {
+                        self.recent.forget(order.id);
+                    }
+                    // Where the key was forgotten meanwhile, nobody can have joined.
+                    let _ = tell.send(appended.clone());
                 }
-                // Where the key was forgotten meanwhile, nobody can have joined.
-                let _ = tell.send(appended);
-                accepted.map_or_else(|error| Storing::Ended(Err(Failed::from(error).into())), Storing::Stored)
+                let seq = appended.map_err(Failed::from)?;
+                self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
+                count_payments(PaymentStatus::Accepted, 1);
+                (self.accepted(shard, order, seq), is_keyed)
             }
+            Storing::Joined(first, outcome) => {
+                let gone = |_| Err(AppendError::Unknown("the first request with this key went away".to_owned()));
+                let seq = outcome.await.unwrap_or_else(gone).map_err(Failed::from)?;
+                (self.accepted(first.debtor.shard(self.host.topology.shards), (*first).clone(), seq), true)
+            }
+            Storing::Known(known) => (known?, false),
         };
-    }
-
-    /// Waits for the request that was first, where the order is one that it has in the queue.
-    async fn joined_ends(&self, storing: &mut Storing) {
-        let Storing::Joined(first, outcome) = storing else { return };
-        let shard = first.debtor.shard(self.host.topology.shards);
-        *storing = match outcome.await.unwrap_or_else(|_| Err(gone())) {
-            Ok(seq) => Storing::Stored(self.accepted(shard, (**first).clone(), seq)),
-            Err(error) => Storing::Ended(Err(Failed::from(error).into())),
-        };
+        Ok(Stored { accepted, is_keyed })
     }
 
     /// Waits, bounded, until this gateway's read models have every payment that it said was accepted;
@@ -246,12 +240,11 @@ impl Bank {
     }
 
     /// Waits, bounded, until the models of their shards have the orders that were stored under a key.
-    async fn own_keys(&self, all: &[Storing]) {
+    async fn own_keys(&self, all: &[Result<Stored, PayError>]) {
         let mut last = BTreeMap::new();
-        for storing in all {
-            if let Storing::Stored(Accepted { shard, row }) = storing {
-                last.entry(*shard).and_modify(|seq: &mut u64| *seq = row.accepted_seq.max(*seq)).or_insert(row.accepted_seq);
-            }
+        for Stored { accepted, .. } in all.iter().flatten().filter(|stored| stored.is_keyed) {
+            let seq = last.entry(accepted.shard).or_insert(0);
+            *seq = accepted.row.accepted_seq.max(*seq);
         }
         let reached = async {
             for (shard, seq) in last {
@@ -314,8 +307,4 @@ impl Bank {
             Some(_) | None => Ok(None),
         }
     }
-}
-
-fn gone() -> AppendError {
-    AppendError::Unknown("the first request with this key went away".to_owned())
 }

@@ -65,10 +65,12 @@ async fn bulk(client: &Client, inputs: Vec<Value>) -> Vec<Value> {
     serde_json::from_value(answer["data"]["initiatePayments"].take()).unwrap_or_else(|error| panic!("{error}: {answer}"))
 }
 
-/// Whether one of them waits for the other, which waits for it, is decided by who is first with which key.
+/// Each of them waits for what the others have in the queue.
 #[tokio::test(flavor = "multi_thread")]
 async fn bulks_that_have_the_same_keys_in_any_order_make_one_payment_of_each() {
-    const KEYS: usize = 50;
+    const KEYS: usize = 100;
+    const REQUESTS: usize = 12;
+    const ROUNDS: usize = 8;
     let data = tempfile::tempdir().expect("a folder");
     let dev = Dev::start(data.path(), &["--no-demo"]).await.expect("up");
     let lisa = Client::new(&dev.address, None).register("Lisa").await.expect("registered");
@@ -79,16 +81,21 @@ async fn bulks_that_have_the_same_keys_in_any_order_make_one_payment_of_each() {
         let amount = json!({ "amount": amount, "currency": "EUR" });
         json!({ "debtorAccountId": account, "creditorIban": iban, "amount": amount, "idempotencyKey": key })
     };
-    for round in 0..10 {
+    for round in 0..ROUNDS {
         let forth: Vec<_> = (0..KEYS).map(|key| input(&format!("{round}-{key}"), "1.00")).collect();
         let back: Vec<_> = forth.iter().rev().cloned().collect();
-        let (forth, mut back, twice) =
-            tokio::join!(bulk(&lisa, forth.clone()), bulk(&lisa, back.clone()), bulk(&lisa, forth.iter().chain(&back).cloned().collect()));
-        back.reverse();
-        assert!(forth.iter().all(|made| made["payment"]["id"].is_string()), "{forth:?}");
-        assert_eq!(forth, back);
-        assert_eq!(twice[..KEYS], forth);
-        assert!(twice[KEYS..].iter().rev().eq(&forth));
+        let twice = [forth.clone(), back.clone()].concat();
+        let requests = (0..REQUESTS).map(|number| bulk(&lisa, if number % 2 == 0 { forth.clone() } else { back.clone() }));
+        let (answers, twice) = tokio::join!(futures_util::future::join_all(requests), bulk(&lisa, twice));
+        let made = &answers[0];
+        assert!(made.iter().all(|made| made["payment"]["id"].is_string()), "{made:?}");
+        for (number, mut answer) in answers.iter().cloned().enumerate() {
+            if number % 2 == 1 {
+                answer.reverse();
+            }
+            assert_eq!(answer, *made);
+        }
+        assert!(twice[..KEYS] == *made && twice[KEYS..].iter().rev().eq(made));
     }
     let mixed = bulk(&lisa, vec![input("a", "1.00"), input("b", "0"), input("a", "2.00"), input("0-0", "1.00"), input("a", "1.00")]).await;
     let codes: Vec<_> = mixed.iter().map(|made| made["errors"][0]["code"].as_str()).collect();
