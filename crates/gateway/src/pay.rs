@@ -2,7 +2,6 @@
 //! This module must never know GraphQL types, nor decide whether a payment may be made.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -10,14 +9,10 @@ use std::{
 use domain::{Debtor, IdempotencyKey, Initiator, Money, PaymentId, PaymentOrder, Reference, Review, Shard, payments::PaymentCommand};
 use projections::{PaymentRow, PaymentStatus, StoreError, count_payments};
 use streams::{AppendError, LogName, Place};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{
-    Bank,
-    errors::Failure,
-    recent::{Claim, Outcome},
-};
+use crate::{Bank, errors::Failure, recent::Queued};
 
 /// How long an answer with `waitFor: FINAL` waits; the contract's number.
 const FINAL_WAIT: Duration = Duration::from_secs(10);
@@ -40,28 +35,27 @@ pub(crate) struct Placed<'a> {
     order: PaymentOrder,
     /// Whether its caller may ask for it again, under a key that they chose.
     is_keyed: bool,
-    shard: Shard,
     place: Place<'a, PaymentCommand>,
 }
 
 /// An order on its way into the log.
 enum Storing {
-    /// It is in the queue; where it has a key, those who join are told how that ends.
-    Queued { order: PaymentOrder, shard: Shard, answer: oneshot::Receiver<Appended>, tell: Option<oneshot::Sender<Appended>> },
-    /// Another request with the same key has it in the queue.
-    Joined(Arc<PaymentOrder>, Outcome),
+    Queued {
+        queued: Queued,
+        /// Whether it was queued for this one, not for an earlier one with the same key.
+        is_own: bool,
+        is_keyed: bool,
+    },
     /// It came no further, or had been there before.
-    Known(Result<Accepted, PayError>),
+    Known(Box<Result<Accepted, PayError>>),
 }
 
 /// An order that is in the log.
 struct Stored {
     accepted: Accepted,
-    /// Whether that is under a key, which another gateway may have taken before.
-    is_keyed: bool,
+    /// Whether another gateway may have taken its key before.
+    may_be_second: bool,
 }
-
-type Appended = Result<u64, AppendError>;
 
 /// Why a payment was not accepted.
 #[derive(Debug)]
@@ -117,7 +111,7 @@ impl Bank {
     pub(crate) fn place(&self, order: PaymentOrder, is_keyed: bool) -> Result<Placed<'_>, Failure> {
         let shard = order.debtor.shard(self.host.topology.shards);
         let log = self.payments.get(usize::from(shard.0)).ok_or(Failure::UnknownAccount)?;
-        Ok(Placed { order, is_keyed, shard, place: log.reserve()? })
+        Ok(Placed { order, is_keyed, place: log.reserve()? })
     }
 
     /// Stores an order durably, or finds that it was stored before.
@@ -125,8 +119,8 @@ impl Bank {
         self.accept_all(vec![placed]).await.remove(0)
     }
 
-    /// The same for several orders of one initiator, each on its own, in their order. They are waited for together: to have
-    /// a future for each took half as much processor time again.
+    /// The same for several orders of one customer, each on its own, in their order. One future waits for them, one after
+    /// the other: to have one for each took half as much processor time again.
     pub(crate) async fn accept_all(&self, orders: Vec<Placed<'_>>) -> Vec<Result<Accepted, PayError>> {
         // Whether a key was used before is known once the model has come to where it was. While it is
         // built again nobody waits for that: the log knows who was first, and a repeat is one payment.
@@ -136,60 +130,49 @@ impl Bank {
         };
         let storing: Vec<_> = orders.into_iter().map(|placed| self.begin(placed, is_known)).collect();
         let mut stored = Vec::with_capacity(storing.len());
-        // One that was joined had been begun before, and so had all that its request waits for before it: never in a circle.
         for storing in storing {
             stored.push(self.end(storing).await);
         }
         self.own_keys(&stored).await;
-        let first = |Stored { accepted, is_keyed }| if is_keyed { self.first_with_key(accepted) } else { Ok(accepted) };
+        let first = |Stored { accepted, may_be_second }| if may_be_second { self.first_with_key(accepted) } else { Ok(accepted) };
         stored.into_iter().map(|stored| stored.and_then(first)).collect()
     }
 
     /// Queues an order, unless it is known already.
-    fn begin(&self, Placed { order, is_keyed, shard, place }: Placed<'_>, is_known: bool) -> Storing {
-        let mut tell = None;
-        if is_keyed {
-            match if is_known { self.accepted_before(&order) } else { Ok(None) } {
-                Ok(None) => {}
-                Ok(Some(before)) => return Storing::Known(before),
-                Err(error) => return Storing::Known(Err(error.into())),
-            }
-            match self.recent.claim(&order) {
-                Claim::First(sender) => tell = Some(sender),
-                Claim::Joined(first, _) if !first.same_input(&order) => return Storing::Known(Err(PayError::KeyReused)),
-                Claim::Joined(first, outcome) => return Storing::Joined(first, outcome),
-            }
+    fn begin(&self, Placed { order, is_keyed, place }: Placed<'_>, is_known: bool) -> Storing {
+        let order = Arc::new(order);
+        let submit = |order: &PaymentOrder| place.about(order.id).submit(PaymentCommand::Initiated(order.clone()));
+        if !is_keyed {
+            let answer = submit(&order);
+            return Storing::Queued { queued: Queued::new(order, answer), is_own: true, is_keyed };
         }
-        let answer = place.about(order.id).submit(PaymentCommand::Initiated(order.clone()));
-        Storing::Queued { order, shard, answer, tell }
+        match if is_known { self.accepted_before(&order) } else { Ok(None) } {
+            Ok(None) => {}
+            Ok(Some(before)) => return Storing::Known(before.into()),
+            Err(error) => return Storing::Known(Err(error.into()).into()),
+        }
+        let (queued, is_own) = self.recent.claim(Arc::clone(&order), submit);
+        if queued.order.same_input(&order) {
+            Storing::Queued { queued, is_own, is_keyed }
+        } else {
+            Storing::Known(Err(PayError::KeyReused).into())
+        }
     }
 
-    /// Waits until an order is in the log, whoever has it in the queue.
+    /// Waits until an order is in the log.
     async fn end(&self, storing: Storing) -> Result<Stored, PayError> {
-        let (accepted, is_keyed) = match storing {
-            Storing::Queued { order, shard, answer, tell } => {
-                let appended = answer.await.unwrap_or_else(|_| Err(AppendError::Unknown("the gateway is stopping".to_owned())));
-                let is_keyed = tell.is_some();
-                if let Some(tell) = tell {
-                    if appended.is_err() {
-                        self.recent.forget(order.id);
-                    }
-                    // Where the key was forgotten meanwhile, nobody can have joined.
-                    let _ = tell.send(appended.clone());
-                }
-                let seq = appended.map_err(Failed::from)?;
-                self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
-                count_payments(PaymentStatus::Accepted, 1);
-                (self.accepted(shard, order, seq), is_keyed)
-            }
-            Storing::Joined(first, outcome) => {
-                let gone = |_| Err(AppendError::Unknown("the first request with this key went away".to_owned()));
-                let seq = outcome.await.unwrap_or_else(gone).map_err(Failed::from)?;
-                (self.accepted(first.debtor.shard(self.host.topology.shards), (*first).clone(), seq), true)
-            }
-            Storing::Known(known) => (known?, false),
+        let (Queued { order, outcome }, is_own, is_keyed) = match storing {
+            Storing::Queued { queued, is_own, is_keyed } => (queued, is_own, is_keyed),
+            Storing::Known(known) => return known.map(|accepted| Stored { accepted, may_be_second: false }),
         };
-        Ok(Stored { accepted, is_keyed })
+        let stopping = |_| Err(AppendError::Unknown("the gateway is stopping".to_owned()));
+        let seq = outcome.await.unwrap_or_else(stopping).map_err(Failed::from)?;
+        let shard = order.debtor.shard(self.host.topology.shards);
+        self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
+        if is_own {
+            count_payments(PaymentStatus::Accepted, 1);
+        }
+        Ok(Stored { accepted: self.accepted(shard, (*order).clone(), seq), may_be_second: is_keyed })
     }
 
     /// Waits, bounded, until this gateway's read models have every payment that it said was accepted;
@@ -224,6 +207,7 @@ impl Bank {
 
     /// What is known of an id, if anything is.
     fn accepted_before(&self, order: &PaymentOrder) -> Result<Option<Result<Accepted, PayError>>, StoreError> {
+        let mut missing = Ok(None);
         for shard in self.key_shards(order) {
             // The id is made of the initiator and the key, so what is there is the initiator's.
             let before = self.models.history(shard).look(order.id, |row| {
@@ -233,27 +217,19 @@ impl Bank {
             match before {
                 Ok(Some(before)) => return Ok(Some(before)),
                 Ok(None) | Err(StoreError::NotLevel) => {}
-                Err(error) => return Err(error),
+                Err(error) => missing = Err(error),
             }
         }
-        Ok(None)
+        missing
     }
 
-    /// Waits, bounded, until the models of their shards have the orders that were stored under a key.
+    /// Waits, bounded, until the model has the orders that were stored under a key: a customer's are on one shard.
     async fn own_keys(&self, all: &[Result<Stored, PayError>]) {
-        let mut last = BTreeMap::new();
-        for Stored { accepted, .. } in all.iter().flatten().filter(|stored| stored.is_keyed) {
-            let seq = last.entry(accepted.shard).or_insert(0);
-            *seq = accepted.row.accepted_seq.max(*seq);
+        let keyed = all.iter().flatten().filter(|stored| stored.may_be_second);
+        let last = keyed.map(|Stored { accepted, .. }| (accepted.shard, accepted.row.accepted_seq)).max();
+        if let Some((shard, seq)) = last.filter(|(shard, _)| self.models.history(*shard).is_level()) {
+            self.models.history_reaches(shard, self.orders_of(shard), seq, FIRST_WAIT).await;
         }
-        let reached = async {
-            for (shard, seq) in last {
-                if self.models.history(shard).is_level() {
-                    self.models.history_reaches(shard, self.orders_of(shard), seq, FIRST_WAIT).await;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(FIRST_WAIT, reached).await;
     }
 
     /// The log decides who was first with a key, should another gateway have taken it at the same moment.

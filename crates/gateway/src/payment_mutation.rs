@@ -163,9 +163,9 @@ fn deposit_order(bank: &Bank, input: &DepositInput) -> Result<Checked, Failure> 
 }
 
 /// An order with its place, or what is wrong with it.
-type PlacedOrder<'a> = std::result::Result<Placed<'a>, Vec<UserError>>;
+type PlacedOrRefused<'a> = std::result::Result<Placed<'a>, Vec<UserError>>;
 
-fn place(bank: &Bank, checked: Checked) -> Result<PlacedOrder<'_>, Failure> {
+fn place(bank: &Bank, checked: Checked) -> Result<PlacedOrRefused<'_>, Failure> {
     match checked {
         Ok((order, key)) => bank.place(order, key.is_some()).map(Ok),
         Err(errors) => Ok(Err(errors)),
@@ -174,7 +174,7 @@ fn place(bank: &Bank, checked: Checked) -> Result<PlacedOrder<'_>, Failure> {
 
 async fn store(
     bank: &Bank,
-    placed: PlacedOrder<'_>,
+    placed: PlacedOrRefused<'_>,
     wait_for: Option<PaymentWait>,
     since: Instant,
 ) -> Result<InitiatePaymentPayload, Failure> {
@@ -188,8 +188,8 @@ async fn store(
     }
 }
 
-/// The same for many, in their order.
-async fn store_all(bank: &Bank, all: Vec<PlacedOrder<'_>>) -> Vec<Result<InitiatePaymentPayload, Failure>> {
+/// The same for many, in their order; none is waited for until it is final.
+async fn store_all(bank: &Bank, all: Vec<PlacedOrRefused<'_>>) -> Vec<Result<InitiatePaymentPayload, Failure>> {
     let (mut placed, mut refused) = (Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
     for order in all {
         refused.push(order.map(|order| placed.push(order)).err());

@@ -16,47 +16,53 @@ use tokio::sync::oneshot;
 /// the read model has had time for a hundred thousand payments.
 const GENERATION_KEYS: usize = 100_000;
 
-/// How the append of the first request ended, once it has.
-pub(crate) type Outcome = Shared<oneshot::Receiver<Result<u64, AppendError>>>;
+/// How an append ended: with its record's sequence, or not.
+pub(crate) type Appended = Result<u64, AppendError>;
+/// The same once it is known, for everybody who waits for it, also after the request that came first went away.
+pub(crate) type Outcome = Shared<oneshot::Receiver<Appended>>;
 
+/// An order that is in the queue of its log.
 #[derive(Debug, Clone)]
-struct Entry {
-    order: Arc<PaymentOrder>,
-    outcome: Outcome,
+pub(crate) struct Queued {
+    pub order: Arc<PaymentOrder>,
+    pub outcome: Outcome,
+}
+
+impl Queued {
+    pub(crate) fn new(order: Arc<PaymentOrder>, answer: oneshot::Receiver<Appended>) -> Self {
+        Self { order, outcome: answer.shared() }
+    }
+
+    /// Whether somebody heard that it did not get into the log.
+    fn has_failed(&self) -> bool {
+        matches!(self.outcome.peek(), Some(Err(_) | Ok(Err(_))))
+    }
 }
 
 /// Keys of two generations.
 #[derive(Debug, Default)]
-pub(crate) struct RecentKeys(Mutex<[HashMap<PaymentId, Entry>; 2]>);
-
-/// What a request with a key has to do.
-pub(crate) enum Claim {
-    /// It is the first: append, and tell the others.
-    First(oneshot::Sender<Result<u64, AppendError>>),
-    /// Another one asked for this order already, and ends like this.
-    Joined(Arc<PaymentOrder>, Outcome),
-}
+pub(crate) struct RecentKeys(Mutex<[HashMap<PaymentId, Queued>; 2]>);
 
 impl RecentKeys {
-    /// Claims the id of `order`.
-    pub(crate) fn claim(&self, order: &PaymentOrder) -> Claim {
+    /// The order that is in the queue under the id of `order`: an earlier one, or this, which is then submitted. Where
+    /// an earlier one is known to have failed, it is tried again. Says whether it is this one.
+    pub(crate) fn claim(
+        &self,
+        order: Arc<PaymentOrder>,
+        submit: impl FnOnce(&PaymentOrder) -> oneshot::Receiver<Appended>,
+    ) -> (Queued, bool) {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let [young, old] = &mut *guard;
-        if let Some(entry) = young.get(&order.id).or_else(|| old.get(&order.id)) {
-            return Claim::Joined(Arc::clone(&entry.order), entry.outcome.clone());
+        if let Some(earlier) = young.get(&order.id).or_else(|| old.get(&order.id)).filter(|earlier| !earlier.has_failed()) {
+            return (earlier.clone(), false);
         }
         if young.len() >= GENERATION_KEYS {
             *old = std::mem::take(young);
         }
-        let (sender, outcome) = oneshot::channel();
-        young.insert(order.id, Entry { order: Arc::new(order.clone()), outcome: outcome.shared() });
-        Claim::First(sender)
-    }
-
-    /// Forgets an id whose append was not acknowledged, so that it can be tried again.
-    pub(crate) fn forget(&self, id: PaymentId) {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        guard.iter_mut().for_each(|generation| drop(generation.remove(&id)));
+        let answer = submit(&order);
+        let queued = Queued::new(order, answer);
+        young.insert(queued.order.id, queued.clone());
+        (queued, true)
     }
 }
 
@@ -81,40 +87,45 @@ mod tests {
         }
     }
 
-    fn first(keys: &RecentKeys) -> oneshot::Sender<Result<u64, AppendError>> {
-        match keys.claim(&order()) {
-            Claim::First(tell) => tell,
-            Claim::Joined(..) => panic!("nobody claimed it before"),
-        }
-    }
-
-    fn joined(keys: &RecentKeys) -> Outcome {
-        match keys.claim(&order()) {
-            Claim::Joined(_, outcome) => outcome,
-            Claim::First(_) => panic!("it was claimed before"),
-        }
+    /// Claims the order's id; what is in the queue, and who answers it if that is this order.
+    fn claim(keys: &RecentKeys) -> (Queued, Option<oneshot::Sender<Appended>>) {
+        let (sender, answer) = oneshot::channel();
+        let (queued, is_first) = keys.claim(Arc::new(order()), |_| answer);
+        (queued, is_first.then_some(sender))
     }
 
     #[tokio::test]
-    async fn who_joins_ends_as_the_first_did_whenever_they_joined() {
+    async fn who_joins_ends_as_the_first_did_whenever_they_joined_and_whoever_went_away() {
         let keys = RecentKeys::default();
-        let tell = first(&keys);
-        let (early, left) = (joined(&keys), joined(&keys));
-        let waiting = tokio::spawn(early);
-        drop(left);
-        tell.send(Ok(7)).expect("it is listened to");
+        let (first, sender) = claim(&keys);
+        let (early, left) = (claim(&keys), claim(&keys));
+        assert!(early.1.is_none() && left.1.is_none(), "it was claimed before");
+        let waiting = tokio::spawn(early.0.outcome);
+        drop((first, left));
+        sender.expect("nobody claimed it before").send(Ok(7)).expect("it is listened to");
         assert!(matches!(waiting.await, Ok(Ok(Ok(7)))));
         for _ in 0..2 {
-            assert!(matches!(joined(&keys).await, Ok(Ok(7))), "also after it ended");
+            assert!(matches!(claim(&keys).0.outcome.await, Ok(Ok(7))), "also after it ended");
         }
     }
 
     #[tokio::test]
-    async fn a_first_one_that_goes_away_is_told_to_those_who_joined_and_may_be_forgotten() {
+    async fn what_failed_may_be_tried_again_once_somebody_heard_of_it() {
         let keys = RecentKeys::default();
-        drop(first(&keys));
-        assert!(joined(&keys).await.is_err());
-        keys.forget(order().id);
-        first(&keys);
+        for unanswered in [true, false] {
+            let (first, sender) = claim(&keys);
+            let sender = sender.expect("it may be tried");
+            if unanswered {
+                drop(sender);
+            } else {
+                sender.send(Err(AppendError::Overloaded)).expect("it is listened to");
+            }
+            // The request that came first went away before it heard.
+            drop(first);
+            let (joined, sender) = claim(&keys);
+            assert!(sender.is_none(), "nobody knows yet");
+            assert!(matches!(joined.outcome.await, Err(_) | Ok(Err(_))));
+        }
+        assert!(claim(&keys).1.is_some());
     }
 }

@@ -135,6 +135,7 @@ impl<'a> Kind<'a> {
     fn has(&self, value: &Value) -> bool {
         match (self, value) {
             (Self::NonNull(inner), value) => *value != Value::Null && inner.has(value),
+            (Self::Other, _) => false,
             (_, Value::Null) => true,
             (Self::List(inner), Value::List(items)) => items.iter().all(|item| inner.has(item)),
             (Self::Int, Value::Number(number)) => number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
@@ -147,7 +148,7 @@ impl<'a> Kind<'a> {
                         known += 1;
                         kind.has(value)
                     }
-                    None => !matches!(kind, Self::NonNull(_)),
+                    None => !matches!(kind, Self::NonNull(_) | Self::Other),
                 });
                 fits && known == fields.len()
             }

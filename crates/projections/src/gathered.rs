@@ -1,8 +1,8 @@
 //! Rows that gather by the hundred thousand, each under the next place. They lie in pieces of one size: none is copied when
-//! more come, and the memory of those that were written is used again. In one piece, that was a twentieth of the processor time
-//! of payments by the hundred. This module must never know what a row means.
+//! more come, and a piece takes the place of one that was written. In one piece, that was a twentieth of the processor time of
+//! payments by the hundred. This module must never know what a row means.
 
-/// Rows of a piece: some hundred kilobytes, a thousandth of what gathers at most.
+/// Rows of a piece: some hundred kilobytes.
 const PIECE_ROWS: usize = 1_024;
 
 /// Rows by their place, from 0 on.

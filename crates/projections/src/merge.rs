@@ -30,7 +30,8 @@ impl<const N: usize> Merge<N> {
         Self { unread: newest_first, sources: Vec::new(), next: Vec::new() }
     }
 
-    /// The next entry in the order of keys. Chunks are asked for by run and number, each once.
+    /// The next entry in the order of keys. Chunks are asked for by run and number, each once. After an error there is no
+    /// next one.
     pub(crate) fn next(
         &mut self,
         mut chunk: impl FnMut(u64, u32) -> Result<Option<Vec<u8>>, StoreError>,

@@ -193,6 +193,7 @@ impl<S: Service> Engine<S> {
         self.host.health.note(self.log.name(), if is_stalled { Condition::Stalled } else { Condition::Up });
         self.snapshots.begin();
         let writer = self.host.broker.feeds.writer(self.log.name());
+        // As many events are to be expected of the next step.
         let mut said = 0;
         loop {
             let batch = tokio::select! {

@@ -67,7 +67,7 @@ async fn bulk(client: &Client, inputs: Vec<Value>) -> Vec<Value> {
 
 /// Each of them waits for what the others have in the queue.
 #[tokio::test(flavor = "multi_thread")]
-async fn bulks_that_have_the_same_keys_in_any_order_make_one_payment_of_each() {
+async fn of_bulks_that_share_keys_in_any_order_each_order_is_stored_once() {
     const KEYS: usize = 100;
     const REQUESTS: usize = 12;
     const ROUNDS: usize = 8;
@@ -97,8 +97,15 @@ async fn bulks_that_have_the_same_keys_in_any_order_make_one_payment_of_each() {
         }
         assert!(twice[..KEYS] == *made && twice[KEYS..].iter().rev().eq(made));
     }
-    let mixed = bulk(&lisa, vec![input("a", "1.00"), input("b", "0"), input("a", "2.00"), input("0-0", "1.00"), input("a", "1.00")]).await;
+    let mut unkeyed = input("a", "1.00");
+    unkeyed.as_object_mut().expect("an object").remove("idempotencyKey");
+    let others = [input("a", "1.00"), input("b", "0"), input("a", "2.00"), input("0-0", "1.00"), unkeyed, input("a", "1.00")];
+    let mixed = bulk(&lisa, others.to_vec()).await;
     let codes: Vec<_> = mixed.iter().map(|made| made["errors"][0]["code"].as_str()).collect();
-    assert_eq!(codes, [None, Some("INVALID_AMOUNT"), Some("IDEMPOTENCY_KEY_REUSED"), None, None]);
-    assert_eq!(mixed[0], mixed[4]);
+    assert_eq!(codes, [None, Some("INVALID_AMOUNT"), Some("IDEMPOTENCY_KEY_REUSED"), None, None, None]);
+    assert_eq!(mixed[0], mixed[5]);
+    // Of the last ones, `a` and the one without a key were new.
+    let metrics = reqwest::get(format!("http://{}/metrics", dev.address)).await.expect("an answer").text().await.expect("text");
+    let accepted = format!("millrace_payments_total{{status=\"ACCEPTED\"}} {}", ROUNDS * KEYS + 2);
+    assert!(metrics.lines().any(|line| line == accepted), "{metrics}");
 }
