@@ -2,7 +2,7 @@
 //! never know how a payment crosses.
 
 use crate::{
-    bank::{Bank, DEFAULT_SHARDS, Setting},
+    bank::{Bank, DEFAULT_SHARDS, Setting, ensure_room},
     bench::Bench,
     mix::Mix,
     result::Subject,
@@ -12,32 +12,47 @@ use super::payments::{run, throughput};
 
 const NUMBER: u8 = 9;
 
-/// Measures it.
+/// Measures it, one after the other, since both together need twice the disk.
 ///
 /// # Errors
-/// Where a payment is not booked.
+/// Where a payment is not booked, or there is no room.
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
-    let (accounts, all_shards) = (bench.plan.accounts, bench.plan.shards.clone());
-    let mut banks = Vec::new();
-    for shards in all_shards {
-        bench.doing(&format!("9. Making {accounts} accounts on {shards} shards"));
-        banks.push(Bank::open(Setting { shards, replicas: 1, accounts }).await?);
-    }
-    let most = banks.iter().map(|bank| bank.setting.shards).max().unwrap_or(DEFAULT_SHARDS);
+    let mut banks = open(bench, &bench.plan.shards.clone(), 1).await?;
     for round in bench.rounds() {
         for bank in &mut banks {
             let shards = bank.setting.shards;
             let subject = throughput(NUMBER, &format!("uniform/{shards}-shards"), &format!("{}, uniform accounts", words(shards)));
             run(bench, round, bank, Mix::Uniform, subject).await?;
         }
-        for percent in bench.plan.cross_percent.clone() {
-            for bank in banks.iter_mut().filter(|bank| [DEFAULT_SHARDS, most].contains(&bank.setting.shards)) {
-                let mix = Mix::Cross(percent);
-                run(bench, round, bank, mix, crossing(bank.setting.shards, percent)).await?;
+    }
+    drop(banks);
+    let percents = bench.plan.cross_percent.clone();
+    let most = bench.plan.shards.iter().copied().max().unwrap_or(DEFAULT_SHARDS);
+    let mut shards = vec![DEFAULT_SHARDS, most];
+    shards.dedup();
+    let mut banks = open(bench, &shards, percents.len()).await?;
+    for round in bench.rounds() {
+        for percent in &percents {
+            for bank in &mut banks {
+                let shards = bank.setting.shards;
+                run(bench, round, bank, Mix::Cross(*percent), crossing(shards, *percent)).await?;
             }
         }
     }
     Ok(())
+}
+
+/// A bank of each number of shards, of which each makes so many runs in every round.
+async fn open(bench: &Bench, all_shards: &[u16], runs: usize) -> anyhow::Result<Vec<Bank>> {
+    let (accounts, banks) = (bench.plan.accounts, all_shards.len() as u64);
+    let runs = (bench.rounds().count() * runs) as u64;
+    ensure_room(banks * accounts, banks * runs * bench.plan.payments)?;
+    let mut opened = Vec::new();
+    for shards in all_shards {
+        bench.doing(&format!("9. Making {accounts} accounts on {shards} shards"));
+        opened.push(Bank::open(Setting { shards: *shards, replicas: 1, accounts }).await?);
+    }
+    Ok(opened)
 }
 
 fn crossing(shards: u16, percent: u8) -> Subject {
