@@ -24,7 +24,8 @@ const STREAMS: &str = include_str!("../../streams.yaml");
 /// Shards that a bank has unless somebody says otherwise, as in `streams.yaml`.
 pub const DEFAULT_SHARDS: u16 = 2;
 /// What an account and what a payment may take on disk at most, all logs, read models and snapshots
-/// together: half more than was seen, and a third. What needs more than there is must not begin.
+/// together: half more than was seen of an account, a third more of a payment. What needs more than there is must not
+/// begin.
 const ACCOUNT_BYTES: u64 = 6_000;
 const PAYMENT_BYTES: u64 = 2_400;
 /// Longest that anything is waited for: ten million accounts are made within it, at a tenth of what was seen.
