@@ -21,15 +21,18 @@ pub(crate) fn pushes<S: Send, T: Send>(
     state: S,
     next: impl AsyncFn(&mut S) -> Result<Option<Push<T>>, Failure> + Send,
 ) -> impl Stream<Item = Result<T>> {
-    unfold(Some((Open::new(field), state, next)), move |open| async move {
-        let (mut open, mut state, next) = open?;
+    // In a box, since this has room for it twice.
+    unfold(Some(Box::new((Open::new(field), state, next))), move |open| async move {
+        let mut open = open?;
+        let (Open { pushing, .. }, state, next) = &mut *open;
         // Whoever asks for the next has sent the one before.
-        open.pushing = None;
-        match next(&mut state).await {
-            Ok(push) => push.map(|Push { item, trace }| {
-                open.pushing = trace.map(|trace| trace.span(format!("push {field}")));
-                (Ok(item), Some((open, state, next)))
-            }),
+        *pushing = None;
+        match next(state).await {
+            Ok(Some(Push { item, trace })) => {
+                *pushing = trace.map(|trace| trace.span(format!("push {field}")));
+                Some((Ok(item), Some(open)))
+            }
+            Ok(None) => None,
             Err(failure) => Some((Err(failure.into()), None)),
         }
     })

@@ -1,12 +1,12 @@
 //! Subscriptions: a hint that something changed, then a read of what is newer than what was sent.
 //! So nothing is buffered for a subscriber, a slow one skips or catches up, and resuming is the same
-//! read. This module must never hold data for a subscriber.
+//! read. Streams are in boxes, since the library has room for two of each. This module must never hold data for a subscriber.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_graphql::{Context, ID, Result, Subscription};
 use domain::{AccountId, PaymentId, Shard};
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use projections::{AccountRow, BalanceRow, EntryRow, PaymentRow, Watch};
 use streams::Trace;
 
@@ -46,7 +46,7 @@ impl Subscription {
         let watch = bank.models.overview(account.id).watch(account.id);
         let after = after_version.map(version);
         let balances = Balances { bank, account, watch, sent: None, after };
-        Ok(pushes("balanceChanged", balances, async |balances| balances.next().await.map(Some)))
+        Ok(pushes("balanceChanged", balances, async |balances| balances.next().await.map(Some)).boxed())
     }
 
     /// Every transaction booked after the given version (after now, without it), each exactly once, in order, without gaps, across reconnects that resume with the last version seen.
@@ -66,7 +66,7 @@ impl Subscription {
             None => model.balance(account.id).map_err(Failure::from)?.version,
         };
         let entries = Entries { bank, account, watch, sent, read: VecDeque::new(), trace: None };
-        Ok(pushes("transactionBooked", entries, async |entries| entries.next().await.map(Some)))
+        Ok(pushes("transactionBooked", entries, async |entries| entries.next().await.map(Some)).boxed())
     }
 
     /// The payment now, then at every status it reaches; completes after a final one.
@@ -77,7 +77,7 @@ impl Subscription {
         let shard = known(&bank, caller, id).await?;
         let watch = bank.models.history(shard).watch(id);
         let payments = Payments { bank, shard, id, watch, sent: 0, read: VecDeque::new(), trace: None };
-        Ok(pushes("paymentChanged", payments, async |payments| payments.next().await))
+        Ok(pushes("paymentChanged", payments, async |payments| payments.next().await).boxed())
     }
 }
 

@@ -1,6 +1,7 @@
 //! A websocket that speaks `graphql-transport-ws`. One task has the connection and all its operations:
 //! an operation is asked for its next answer only when the one before is on its way, so nothing is
-//! buffered for a slow reader. This module must never know a field.
+//! buffered for a slow reader. What is rare lies in boxes: a connection has room in its task for the largest thing that it
+//! ever waits for. This module must never know a field.
 
 use std::time::{Duration, SystemTime};
 
@@ -70,19 +71,15 @@ pub(super) async fn open(door: Door, headers: &HeaderMap, upgrade: WebSocketUpgr
         .any(|offered| offered.to_str().is_ok_and(|offered| offered.split(',').any(|protocol| protocol.trim() == SUBPROTOCOL)));
     let most = door.gateway.limits.message_bytes;
     let upgrade = upgrade.protocols([SUBPROTOCOL]).read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
-    upgrade.max_message_size(most).max_frame_size(most).on_upgrade(move |socket| async move {
-        let mut session = Session {
-            door,
-            socket,
-            state: State::Opened(from_headers),
-            deadline: Some(Instant::now() + INIT_WAIT),
-            seat,
-            operations: StreamMap::new(),
-        };
-        let end = if speaks { session.serve().await } else { End::Close(Close::OtherSubprotocol) };
-        session.operations.clear();
-        if let End::Close(close) = end {
-            session.close(&close).await;
+    upgrade.max_message_size(most).max_frame_size(most).on_upgrade(move |socket| {
+        let deadline = Some(Instant::now() + INIT_WAIT);
+        let mut session = Session { door, socket, state: State::Opened(from_headers), deadline, seat, operations: StreamMap::new() };
+        async move {
+            let end = if speaks { session.serve().await } else { End::Close(Close::OtherSubprotocol) };
+            session.operations.clear();
+            if let End::Close(close) = end {
+                Box::pin(session.close(&close)).await;
+            }
         }
     })
 }
@@ -137,7 +134,10 @@ impl Session {
                     unanswered = 0;
                     self.hear(said).await
                 }
-                Some((id, event)) = self.operations.next(), if !self.operations.is_empty() => self.tell(&id, event).await,
+                Some((id, event)) = self.operations.next(), if !self.operations.is_empty() => {
+                    let message = self.told(&id, event);
+                    self.send(message).await
+                }
                 () = until(self.deadline) => Err(self.late()),
                 _ = pings.tick() => {
                     unanswered += 1;
@@ -171,7 +171,7 @@ impl Session {
             Ok(Said::ConnectionInit { payload }) => Box::pin(self.init(payload.unwrap_or_default())).await,
             Ok(Said::Ping { payload }) => self.send(Tell::Pong { payload }.message()).await,
             Ok(Said::Pong {}) => Ok(()),
-            Ok(Said::Subscribe { id, payload: Object(payload) }) => self.subscribe(id, payload).await,
+            Ok(Said::Subscribe { id, payload: Object(payload) }) => Box::pin(self.subscribe(id, payload)).await,
             Ok(Said::Complete { id }) => {
                 self.operations.remove(&id);
                 Ok(())
@@ -219,7 +219,8 @@ impl Session {
         }
     }
 
-    async fn tell(&mut self, id: &str, event: Event) -> Result<(), End> {
+    /// What the client is told of an event.
+    fn told(&mut self, id: &str, event: Event) -> Message {
         let message = match &event {
             Event::Next(answer) => Tell::next(id, answer).message(),
             Event::Refused(errors) => Tell::Error { id, payload: errors }.message(),
@@ -229,7 +230,7 @@ impl Session {
             // It ends only when it is asked once more; its id is free from here on.
             self.operations.remove(id);
         }
-        self.send(message).await
+        message
     }
 
     /// Sends a message, as long as the client takes any.
@@ -241,7 +242,7 @@ impl Session {
     }
 
     /// Says why it closes, and reads on until the client has heard it.
-    async fn close(mut self, close: &Close) {
+    async fn close(&mut self, close: &Close) {
         let last = async {
             if self.socket.send(Message::Close(Some(close.frame()))).await.is_ok() {
                 while let Some(Ok(_)) = self.socket.recv().await {}
