@@ -204,6 +204,13 @@ impl Ledger {
         }
     }
 
+    /// Looks up the accounts of payments that are about to be booked, see [`Table::look_ahead`].
+    pub fn look_ahead(&self, checked: &[Checked]) {
+        let parties = || checked.iter().flat_map(|checked| checked.order.debtor.account().into_iter().chain([checked.creditor]));
+        self.accounts.look_ahead(parties().filter(|account| self.owns(*account)));
+        self.standings.look_ahead(parties().filter(|account| self.owns(*account)).map(LedgerAccount::Customer));
+    }
+
     /// What follows from a check; nothing where the payment does not go on.
     #[must_use]
     pub fn book(&self, checked: &Checked, at: Timestamp) -> Option<LedgerEvent> {

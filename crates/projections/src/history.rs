@@ -46,13 +46,14 @@ impl Projection for PaymentHistory {
     }
 
     fn fold(&self, rows: &Shelf<HistoryChanges>, record: &Record, touched: &mut Touched<PaymentId>) -> Result<(), StoreError> {
+        let watched = (&self.watchers, touched);
         match record.log.base() {
-            "payment-commands" => each(rows, record, touched, Fold::command),
-            "payments" => each(rows, record, touched, Fold::validated),
-            "fraud" => each(rows, record, touched, Fold::checked),
-            "ledger" if record.log.shard() == Some(self.shard.0) => each(rows, record, touched, Fold::ledger),
+            "payment-commands" => each(rows, record, watched, ordered, Fold::command),
+            "payments" => each(rows, record, watched, validated, Fold::validated),
+            "fraud" => each(rows, record, watched, |event| Some(event.order.id), Fold::checked),
+            "ledger" if record.log.shard() == Some(self.shard.0) => each(rows, record, watched, booked, Fold::ledger),
             "ledger" if record.concerns.contains(&self.shard.0) => {
-                each(rows, record, touched, |fold, event| fold.credited(self.shard, event))
+                each(rows, record, watched, booked, |fold, event| fold.credited(self.shard, event))
             }
             "ledger" => Ok(()),
             other => {
@@ -75,12 +76,39 @@ impl Projection for PaymentHistory {
 fn each<'a, E: DeserializeOwned + Send + Sync + 'static>(
     rows: &'a Shelf<HistoryChanges>,
     record: &'a Record,
-    touched: &'a mut Touched<PaymentId>,
+    (watchers, touched): (&Watchers<PaymentId>, &'a mut Touched<PaymentId>),
+    payment: impl Fn(&E) -> Option<PaymentId>,
     change: impl Fn(&mut Fold<'a>, &E) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let events = record.events::<E>()?;
-    let mut fold = Fold { rows: rows.change(), record, touched };
+    let rows = rows.change();
+    watchers.prepare(touched);
+    rows.look_ahead(events.iter().filter_map(payment));
+    let mut fold = Fold { rows, record, touched };
     events.iter().try_for_each(|event| change(&mut fold, event))
+}
+
+const fn ordered(command: &PaymentCommand) -> Option<PaymentId> {
+    match command {
+        PaymentCommand::Initiated(order) => Some(order.id),
+        PaymentCommand::Reviewed(_) => None,
+    }
+}
+
+const fn validated(event: &PaymentEvent) -> Option<PaymentId> {
+    match event {
+        PaymentEvent::Validated { order, .. } => Some(order.id),
+        PaymentEvent::Rejected { payment, .. } => Some(*payment),
+        PaymentEvent::Reviewed(_) => None,
+    }
+}
+
+const fn booked(event: &LedgerEvent) -> Option<PaymentId> {
+    match event {
+        LedgerEvent::Booked(transaction) => Some(transaction.payment),
+        LedgerEvent::Rejected { payment, .. } => Some(*payment),
+        LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => None,
+    }
 }
 
 /// A record being folded.

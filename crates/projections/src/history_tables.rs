@@ -1,7 +1,10 @@
 //! The tables of the payments model: payments by number and in blocks, and what leads to a number. This module
 //! must never know events.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hint::black_box,
+};
 
 use domain::{AccountId, PaymentId};
 use foldhash::{HashMap, HashMapExt as _};
@@ -75,11 +78,11 @@ impl Changes for HistoryChanges {
 
     fn next(&mut self) -> Self {
         // As many are to be expected again, and growing would copy them.
-        let numbers = HashMap::with_capacity(self.numbers.len());
+        let (numbers, newest) = (HashMap::with_capacity(self.numbers.len()), HashMap::with_capacity(self.newest.len()));
         let next = Self::numbered_from(self.next_number());
         let mut known_newest = std::mem::replace(&mut self.known_newest, Recent::new(KNOWN_DEBTORS));
         self.newest.iter().for_each(|(debtor, number)| known_newest.put(*debtor, *number));
-        Self { numbers, known_newest, under_way: self.under_way, ..next }
+        Self { numbers, newest, known_newest, under_way: self.under_way, ..next }
     }
 
     fn rows(&self) -> usize {
@@ -139,6 +142,11 @@ impl HistoryChanges {
 }
 
 impl Layers<HistoryChanges> {
+    /// Looks numbers up one right after the other, so that the waits for memory overlap.
+    pub(crate) fn look_ahead(&self, ids: impl Iterator<Item = PaymentId>) {
+        black_box(ids.filter(|id| self.fresh.numbers.contains_key(id)).count());
+    }
+
     /// The number of a payment, if it has one.
     pub(crate) fn number(&self, id: PaymentId) -> Result<Option<u64>, StoreError> {
         match self.recent(|changes| changes.numbers.get(&id)) {

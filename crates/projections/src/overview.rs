@@ -101,10 +101,11 @@ impl Projection for Overview {
     }
 
     fn fold(&self, rows: &Shelf<OverviewChanges>, record: &Record, touched: &mut Touched<AccountId>) -> Result<(), StoreError> {
+        let watched = (&self.watchers, touched);
         match record.log.base() {
-            "payments" => each(rows, record, touched, Fold::validated),
-            "fraud" => each(rows, record, touched, Fold::checked),
-            "ledger" => each(rows, record, touched, Fold::ledger),
+            "payments" => each(rows, record, watched, reserved, Fold::validated),
+            "fraud" => each(rows, record, watched, |_| [None; 2], Fold::checked),
+            "ledger" => each(rows, record, watched, booked, Fold::ledger),
             other => {
                 let why = format!("the overview does not read {other}");
                 Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into())
@@ -125,12 +126,35 @@ impl Projection for Overview {
 fn each<'a, E: DeserializeOwned + Send + Sync + 'static>(
     rows: &'a Shelf<OverviewChanges>,
     record: &'a Record,
-    touched: &'a mut Touched<AccountId>,
+    (watchers, touched): (&Watchers<AccountId>, &'a mut Touched<AccountId>),
+    accounts: impl Fn(&E) -> [Option<AccountId>; 2] + Copy,
     change: impl Fn(&mut Fold<'a>, &E) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let events = record.events::<E>()?;
-    let mut fold = Fold { rows: rows.change(), record, touched };
+    let rows = rows.change();
+    watchers.prepare(touched);
+    rows.look_ahead(events.iter().flat_map(accounts).flatten());
+    let mut fold = Fold { rows, record, touched };
     events.iter().try_for_each(|event| change(&mut fold, event))
+}
+
+/// The account on which a payment is about to be reserved.
+fn reserved(event: &PaymentEvent) -> [Option<AccountId>; 2] {
+    match event {
+        PaymentEvent::Validated { order, .. } => [order.debtor.account(), None],
+        PaymentEvent::Rejected { .. } | PaymentEvent::Reviewed(_) => [None; 2],
+    }
+}
+
+/// The accounts that are about to be booked on.
+fn booked(event: &LedgerEvent) -> [Option<AccountId>; 2] {
+    match event {
+        LedgerEvent::Booked(Transaction { postings, .. }) => postings.map(|posting| match posting.account {
+            LedgerAccount::Customer(account) => Some(account),
+            LedgerAccount::Settlement(_) | LedgerAccount::Clearing { .. } => None,
+        }),
+        LedgerEvent::Rejected { .. } | LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => [None; 2],
+    }
 }
 
 /// A record being folded.

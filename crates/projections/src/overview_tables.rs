@@ -2,7 +2,7 @@
 //! account's previous one. Random inserts by account and version were measured at less than half of this. This
 //! module must never know events.
 
-use std::collections::hash_map::Entry;
+use std::{collections::hash_map::Entry, hint::black_box};
 
 use domain::{AccountId, PaymentId};
 use foldhash::{HashMap, HashMapExt as _};
@@ -78,10 +78,12 @@ impl Changes for OverviewChanges {
     }
 
     fn next(&mut self) -> Self {
+        // As many are to be expected again, and growing would copy them.
+        let balances = HashMap::with_capacity(self.balances.len());
         let next = Self::numbered_from(self.next_entry());
         let mut known = std::mem::replace(&mut self.known, Recent::new(KNOWN_BALANCES));
         self.balances.iter().for_each(|(account, row)| known.put(*account, *row));
-        Self { known, ..next }
+        Self { balances, known, ..next }
     }
 
     fn rows(&self) -> usize {
@@ -125,6 +127,12 @@ impl OverviewChanges {
 }
 
 impl Layers<OverviewChanges> {
+    /// Looks balances up one right after the other, so that the waits for memory overlap.
+    pub(crate) fn look_ahead(&self, accounts: impl Iterator<Item = AccountId> + Clone) {
+        black_box(accounts.clone().filter(|account| self.fresh.known.peek(account).is_some()).count());
+        black_box(accounts.filter(|account| self.fresh.balances.contains_key(account)).count());
+    }
+
     /// The balance of an account, to be changed.
     pub(crate) fn balance_mut(&mut self, account: AccountId) -> Result<&mut BalanceRow, StoreError> {
         match self.fresh.balances.entry(account) {

@@ -14,23 +14,27 @@ use tokio::sync::watch;
 type Hint = Option<Trace>;
 type Channels<K> = Arc<Mutex<HashMap<K, watch::Sender<Hint>>>>;
 
-/// The keys that a batch touched. Under load several payments touch one key; its hint is in the trace of
-/// the last one that is followed.
+/// The keys that a batch touched, while somebody watches any. Under load several payments touch one key; its hint is in the
+/// trace of the last one that is followed.
 #[derive(Debug)]
 pub struct Touched<K> {
+    is_watched: bool,
     keys: HashSet<K>,
     traces: HashMap<K, Trace>,
 }
 
 impl<K> Default for Touched<K> {
     fn default() -> Self {
-        Self { keys: HashSet::new(), traces: HashMap::new() }
+        Self { is_watched: true, keys: HashSet::new(), traces: HashMap::new() }
     }
 }
 
 impl<K: Eq + Hash + Copy> Touched<K> {
     /// Notes that a key was touched, and in which trace.
     pub fn touch(&mut self, key: K, trace: Option<&Trace>) {
+        if !self.is_watched {
+            return;
+        }
         self.keys.insert(key);
         if let Some(trace) = trace {
             self.traces.insert(key, trace.clone());
@@ -55,6 +59,12 @@ impl<K: Eq + Hash + Copy> Watchers<K> {
         let mut channels = lock(&self.0);
         let receiver = channels.entry(key).or_insert_with(|| watch::channel(None).0).subscribe();
         Watch { key, receiver: Some(receiver), channels: Arc::clone(&self.0) }
+    }
+
+    /// Finds out whether a record's keys are to be noted. To be asked once the rows are taken that the record changes: whoever
+    /// begins to watch from then on reads them when they are changed.
+    pub(crate) fn prepare(&self, touched: &mut Touched<K>) {
+        touched.is_watched = !lock(&self.0).is_empty();
     }
 
     /// Tells those who watch one of the keys.
@@ -129,5 +139,19 @@ mod tests {
         assert!(again.is_err());
         drop(watch);
         assert!(lock(&watchers.0).is_empty());
+    }
+
+    #[tokio::test]
+    async fn keys_are_noted_while_somebody_watches_any() {
+        let watchers = Watchers::default();
+        let mut touched = Touched::default();
+        watchers.prepare(&mut touched);
+        touched.touch(1, None);
+        assert!(touched.keys.is_empty());
+        let mut watch = watchers.watch(2);
+        watchers.prepare(&mut touched);
+        touched.touch(2, None);
+        watchers.announce(touched);
+        watch.changed().await;
     }
 }

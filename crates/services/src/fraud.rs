@@ -68,7 +68,11 @@ impl Service for FraudService {
 
     fn decide(&mut self, input: &Record, step: &mut Step<Checked>) -> Result<(), Fault> {
         match input.log.base() {
-            "payments" => input.events()?.iter().for_each(|event| self.payment(event, step)),
+            "payments" => {
+                let events = input.events()?;
+                self.state.spent.look_ahead(events.iter().filter_map(debtor));
+                events.iter().for_each(|event| self.payment(event, step));
+            }
             _ => return Err(unexpected(input)),
         }
         Ok(())
@@ -94,5 +98,13 @@ impl Service for FraudService {
         rows.put_pairs(SPENT, all_spent);
         let changed = changed.and_then(|()| write_table(&mut rows, HELD, &mut self.state.held));
         crate::run::snapshot(self.store.clone(), rows, changed, checkpoint)
+    }
+}
+
+/// Whose limits a payment is about to be held against.
+fn debtor(event: &PaymentEvent) -> Option<AccountId> {
+    match event {
+        PaymentEvent::Validated { order, .. } => order.debtor.account(),
+        PaymentEvent::Reviewed(_) | PaymentEvent::Rejected { .. } => None,
     }
 }

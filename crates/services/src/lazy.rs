@@ -1,7 +1,7 @@
 //! A table that may be too large for memory: rows are read from the snapshot when they are asked for, and known from
 //! then on as far as there is room; those that changed since are kept until they stand in it. It must never know what a row means.
 
-use std::hash::Hash;
+use std::{hash::Hash, hint::black_box};
 
 use foldhash::{HashMap, HashMapExt as _};
 use projections::{Recent, Rows, SnapshotStore, StoreError};
@@ -38,6 +38,16 @@ impl<K: Eq + Hash + Copy + Serialize, V: Clone + Serialize + DeserializeOwned> L
         let row: Option<V> = store.get(self.name, &key)?;
         self.known.put(key, row.clone());
         Ok(row)
+    }
+
+    /// The row of a key, where it is known without a look at the snapshot and has not changed since.
+    pub(crate) fn peek(&self, key: &K) -> Option<&V> {
+        self.known.peek(key).and_then(Option::as_ref)
+    }
+
+    /// Looks rows up one right after the other, so that the waits for memory overlap.
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = K>) {
+        black_box(keys.filter(|key| self.known.peek(key).is_some()).count());
     }
 
     pub(crate) fn insert(&mut self, key: K, row: V) {

@@ -89,7 +89,11 @@ impl Service for LedgerService {
 
     fn decide(&mut self, input: &Record, step: &mut Step<LedgerEvent>) -> Result<(), Fault> {
         match input.log.base() {
-            "fraud" => input.events()?.iter().for_each(|checked| self.say(self.state.book(checked, step.at), step)),
+            "fraud" => {
+                let checked = input.events()?;
+                self.state.look_ahead(&checked);
+                checked.iter().for_each(|checked| self.say(self.state.book(checked, step.at), step));
+            }
             "accounts" => input.events()?.iter().for_each(|event| self.say(self.state.apply(event, step.at), step)),
             "ledger" => self.continue_from(input, step)?,
             _ => return Err(unexpected(input)),

@@ -2,7 +2,7 @@
 //! payment id it has ever seen, and an own read model of the accounts log to decide by.
 
 use domain::{
-    AccountId, Iban, PaymentId,
+    AccountId, Iban, PaymentId, PaymentOrder,
     accounts::AccountEvent,
     payments::{self, AccountFacts, Facts, PaymentCommand, PaymentEvent},
 };
@@ -23,12 +23,20 @@ impl PaymentsService {
         Self { store, seen: SeenIds::new(), accounts: LazyTable::new("accounts"), ibans: LazyTable::new("ibans") }
     }
 
-    fn facts(&mut self, order: &domain::PaymentOrder) -> Result<Facts, Fault> {
+    fn facts(&mut self, order: &PaymentOrder) -> Result<Facts, Fault> {
         let known = self.seen.has(&self.store, order.id)?;
         let debtor = order.debtor.account().map_or(Ok(None), |account| self.accounts.get(&self.store, account))?;
         let creditor = self.ibans.get(&self.store, order.creditor)?;
         let creditor = creditor.map_or(Ok(None), |account| self.accounts.get(&self.store, account))?;
         Ok(Facts { known, debtor, creditor })
+    }
+
+    /// Looks up the accounts of orders that are about to be decided on.
+    fn look_ahead(&self, commands: &[PaymentCommand]) {
+        let orders = || commands.iter().filter_map(order);
+        self.ibans.look_ahead(orders().map(|order| order.creditor));
+        let creditors = orders().filter_map(|order| self.ibans.peek(&order.creditor)).copied();
+        self.accounts.look_ahead(orders().filter_map(|order| order.debtor.account()).chain(creditors));
     }
 
     fn note(&mut self, event: &AccountEvent) -> Result<(), Fault> {
@@ -73,7 +81,7 @@ impl Service for PaymentsService {
 
     fn evolve(&mut self, event: &PaymentEvent) {
         match event {
-            PaymentEvent::Validated { order: domain::PaymentOrder { id, .. }, .. } | PaymentEvent::Rejected { payment: id, .. } => {
+            PaymentEvent::Validated { order: PaymentOrder { id, .. }, .. } | PaymentEvent::Rejected { payment: id, .. } => {
                 self.seen.insert(*id);
             }
             PaymentEvent::Reviewed(_) => {}
@@ -82,7 +90,11 @@ impl Service for PaymentsService {
 
     fn decide(&mut self, input: &Record, step: &mut Step<PaymentEvent>) -> Result<(), Fault> {
         match input.log.base() {
-            "payment-commands" => input.events()?.iter().try_for_each(|command| self.command(command, step)),
+            "payment-commands" => {
+                let commands = input.events()?;
+                self.look_ahead(&commands);
+                commands.iter().try_for_each(|command| self.command(command, step))
+            }
             "accounts" => input.events()?.iter().try_for_each(|event| self.note(event)),
             _ => Err(unexpected(input)),
         }
@@ -109,5 +121,12 @@ impl Service for PaymentsService {
 
     fn read_models(&self) -> &'static [&'static str] {
         &["accounts"]
+    }
+}
+
+const fn order(command: &PaymentCommand) -> Option<&PaymentOrder> {
+    match command {
+        PaymentCommand::Initiated(order) => Some(order),
+        PaymentCommand::Reviewed(_) => None,
     }
 }

@@ -39,7 +39,9 @@ impl SeenIds {
 
     /// Hands out those that are new. The snapshot before is complete by now, so what it has can be forgotten.
     pub(crate) fn drain_into(&mut self, rows: &mut Rows) {
-        self.written = std::mem::take(&mut self.new);
+        // As many are to be expected again, and growing would copy them.
+        let next = HashSet::with_capacity(self.new.len());
+        self.written = std::mem::replace(&mut self.new, next);
         self.is_behind = true;
         rows.see(self.written.iter().map(|id| id.bytes()));
     }
