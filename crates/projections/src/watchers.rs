@@ -141,17 +141,19 @@ mod tests {
         assert!(lock(&watchers.0).is_empty());
     }
 
-    #[tokio::test]
-    async fn keys_are_noted_while_somebody_watches_any() {
+    #[test]
+    fn keys_are_noted_while_somebody_watches_any() {
         let watchers = Watchers::default();
-        let mut touched = Touched::default();
-        watchers.prepare(&mut touched);
-        touched.touch(1, None);
-        assert!(touched.keys.is_empty());
-        let mut watch = watchers.watch(2);
-        watchers.prepare(&mut touched);
-        touched.touch(2, None);
-        watchers.announce(touched);
-        watch.changed().await;
+        let noted = || {
+            let mut touched = Touched::default();
+            watchers.prepare(&mut touched);
+            touched.touch(1, None);
+            touched.keys.len()
+        };
+        assert_eq!(noted(), 0);
+        let watch = watchers.watch(2);
+        assert_eq!(noted(), 1);
+        drop(watch);
+        assert_eq!(noted(), 0);
     }
 }
