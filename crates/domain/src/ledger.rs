@@ -204,7 +204,7 @@ impl Ledger {
         }
     }
 
-    /// Looks up the accounts of payments that are about to be booked, see [`Table::look_ahead`].
+    /// Looks up the accounts of payments that are about to be booked.
     pub fn look_ahead(&self, checked: &[Checked]) {
         let parties = || checked.iter().flat_map(|checked| checked.order.debtor.account().into_iter().chain([checked.creditor]));
         self.accounts.look_ahead(parties().filter(|account| self.owns(*account)));

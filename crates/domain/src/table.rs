@@ -5,6 +5,12 @@ use std::{collections::hash_map::Entry, hash::Hash, hint::black_box};
 
 use foldhash::{HashMap, HashMapExt as _};
 
+/// Looks up what is about to be asked for, whether it is found or not, one right after the other: the waits for memory then
+/// overlap, which those of one decision after the other do not (bench/README.md has what it saves).
+pub fn look_ahead(found: impl Iterator<Item = bool>) {
+    black_box(found.filter(|is_found| *is_found).count());
+}
+
 /// Rows by key, with the keys changed since the last [`Table::drain_changed`].
 #[derive(Debug, Clone)]
 pub struct Table<K, V> {
@@ -43,10 +49,9 @@ impl<K: Eq + Hash + Copy, V> Table<K, V> {
         self.rows.entry(key).or_insert_with(|| Row { row: new(), is_changed: false }).mark_changed(key, &mut self.changed)
     }
 
-    /// Looks rows up one right after the other, so that the waits for memory overlap, which those of a decision after the other do
-    /// not. Whoever asks for them next has them at hand.
+    /// Looks rows up that are about to be asked for, see [`look_ahead`].
     pub fn look_ahead(&self, keys: impl Iterator<Item = K>) {
-        black_box(keys.filter(|key| self.rows.contains_key(key)).count());
+        look_ahead(keys.map(|key| self.rows.contains_key(&key)));
     }
 
     /// Puts a row.

@@ -1,12 +1,9 @@
 //! The tables of the payments model: payments by number and in blocks, and what leads to a number. This module
 //! must never know events.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    hint::black_box,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{AccountId, PaymentId};
+use domain::{AccountId, PaymentId, look_ahead};
 use foldhash::{HashMap, HashMapExt as _};
 use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 
@@ -142,9 +139,9 @@ impl HistoryChanges {
 }
 
 impl Layers<HistoryChanges> {
-    /// Looks numbers up one right after the other, so that the waits for memory overlap.
+    /// Looks numbers up that are about to be asked for.
     pub(crate) fn look_ahead(&self, ids: impl Iterator<Item = PaymentId>) {
-        black_box(ids.filter(|id| self.fresh.numbers.contains_key(id)).count());
+        look_ahead(ids.map(|id| self.fresh.numbers.contains_key(&id)));
     }
 
     /// The number of a payment, if it has one.

@@ -2,9 +2,9 @@
 //! account's previous one. Random inserts by account and version were measured at less than half of this. This
 //! module must never know events.
 
-use std::{collections::hash_map::Entry, hint::black_box};
+use std::collections::hash_map::Entry;
 
-use domain::{AccountId, PaymentId};
+use domain::{AccountId, PaymentId, look_ahead};
 use foldhash::{HashMap, HashMapExt as _};
 use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -127,10 +127,10 @@ impl OverviewChanges {
 }
 
 impl Layers<OverviewChanges> {
-    /// Looks balances up one right after the other, so that the waits for memory overlap.
+    /// Looks balances up that are about to change.
     pub(crate) fn look_ahead(&self, accounts: impl Iterator<Item = AccountId> + Clone) {
-        black_box(accounts.clone().filter(|account| self.fresh.known.peek(account).is_some()).count());
-        black_box(accounts.filter(|account| self.fresh.balances.contains_key(account)).count());
+        look_ahead(accounts.clone().map(|account| self.fresh.known.peek(&account).is_some()));
+        look_ahead(accounts.map(|account| self.fresh.balances.contains_key(&account)));
     }
 
     /// The balance of an account, to be changed.

@@ -1,8 +1,9 @@
 //! A table that may be too large for memory: rows are read from the snapshot when they are asked for, and known from
 //! then on as far as there is room; those that changed since are kept until they stand in it. It must never know what a row means.
 
-use std::{hash::Hash, hint::black_box};
+use std::hash::Hash;
 
+use domain::look_ahead;
 use foldhash::{HashMap, HashMapExt as _};
 use projections::{Recent, Rows, SnapshotStore, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
@@ -45,9 +46,9 @@ impl<K: Eq + Hash + Copy + Serialize, V: Clone + Serialize + DeserializeOwned> L
         self.known.peek(key).and_then(Option::as_ref)
     }
 
-    /// Looks rows up one right after the other, so that the waits for memory overlap.
+    /// Looks rows up that are about to be asked for.
     pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = K>) {
-        black_box(keys.filter(|key| self.known.peek(key).is_some()).count());
+        look_ahead(keys.map(|key| self.known.peek(&key).is_some()));
     }
 
     pub(crate) fn insert(&mut self, key: K, row: V) {
