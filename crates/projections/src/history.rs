@@ -50,7 +50,7 @@ impl Projection for PaymentHistory {
         match record.log.base() {
             "payment-commands" => each(rows, record, watched, ordered, Fold::command),
             "payments" => each(rows, record, watched, validated, Fold::validated),
-            "fraud" => each(rows, record, watched, |event| Some(event.order.id), Fold::checked),
+            "fraud" => each(rows, record, watched, |event| (Some(event.order.id), None), Fold::checked),
             "ledger" if record.log.shard() == Some(self.shard.0) => each(rows, record, watched, booked, Fold::ledger),
             "ledger" if record.concerns.contains(&self.shard.0) => {
                 each(rows, record, watched, booked, |fold, event| fold.credited(self.shard, event))
@@ -72,42 +72,45 @@ impl Projection for PaymentHistory {
     }
 }
 
+/// The payment of which an event says something, and the debtor to whom it is the newest.
+type Keys = (Option<PaymentId>, Option<AccountId>);
+
 /// Folds the events of a record. They are decoded before the rows are taken, so that readers go on.
 fn each<'a, E: DeserializeOwned + Send + Sync + 'static>(
     rows: &'a Shelf<HistoryChanges>,
     record: &'a Record,
     (watchers, touched): (&Watchers<PaymentId>, &'a mut Touched<PaymentId>),
-    payment: impl Fn(&E) -> Option<PaymentId>,
+    keys: impl Fn(&E) -> Keys,
     change: impl Fn(&mut Fold<'a>, &E) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let events = record.events::<E>()?;
     let rows = rows.change();
     watchers.prepare(touched);
-    rows.look_ahead(events.iter().filter_map(payment));
+    rows.look_ahead(events.iter().map(keys));
     let mut fold = Fold { rows, record, touched };
     events.iter().try_for_each(|event| change(&mut fold, event))
 }
 
-const fn ordered(command: &PaymentCommand) -> Option<PaymentId> {
+fn ordered(command: &PaymentCommand) -> Keys {
     match command {
-        PaymentCommand::Initiated(order) => Some(order.id),
-        PaymentCommand::Reviewed(_) => None,
+        PaymentCommand::Initiated(order) => (Some(order.id), order.debtor.account()),
+        PaymentCommand::Reviewed(_) => (None, None),
     }
 }
 
-const fn validated(event: &PaymentEvent) -> Option<PaymentId> {
+const fn validated(event: &PaymentEvent) -> Keys {
     match event {
-        PaymentEvent::Validated { order, .. } => Some(order.id),
-        PaymentEvent::Rejected { payment, .. } => Some(*payment),
-        PaymentEvent::Reviewed(_) => None,
+        PaymentEvent::Validated { order, .. } => (Some(order.id), None),
+        PaymentEvent::Rejected { payment, .. } => (Some(*payment), None),
+        PaymentEvent::Reviewed(_) => (None, None),
     }
 }
 
-const fn booked(event: &LedgerEvent) -> Option<PaymentId> {
+const fn booked(event: &LedgerEvent) -> Keys {
     match event {
-        LedgerEvent::Booked(transaction) => Some(transaction.payment),
-        LedgerEvent::Rejected { payment, .. } => Some(*payment),
-        LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => None,
+        LedgerEvent::Booked(transaction) => (Some(transaction.payment), None),
+        LedgerEvent::Rejected { payment, .. } => (Some(*payment), None),
+        LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } => (None, None),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) const NEWEST: Index<1> = Index::changing("newest", "newest-heads", "n
 pub(crate) const HELD: TableDefinition<u64, ()> = TableDefinition::new("held");
 
 /// Debtors whose newest payment is known without a look at the file, or up to twice as many: what a hash table of 2^24
-/// places has room for, which then takes 0.4 GB.
+/// places has room for, which then takes 0.6 GB.
 const KNOWN_DEBTORS: usize = (1 << 24) / 8 * 7;
 
 pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
@@ -52,9 +52,10 @@ pub struct HistoryChanges {
     numbers: HashMap<PaymentId, u64>,
     /// Older ones that changed.
     changed: BTreeMap<u64, PaymentRow>,
-    newest: HashMap<AccountId, u64>,
-    /// As the layers behind have it.
-    known_newest: Recent<AccountId, u64>,
+    /// In front of all layers: each debtor's newest, 0 for none.
+    newest: Recent<AccountId, u64>,
+    /// Those that are to be written, once this is set aside.
+    changed_newest: Vec<(AccountId, u64)>,
     /// Whether these are held now.
     held: BTreeMap<u64, bool>,
     under_way: UnderWay,
@@ -75,11 +76,10 @@ impl Changes for HistoryChanges {
 
     fn next(&mut self) -> Self {
         // As many are to be expected again, and growing would copy them.
-        let (numbers, newest) = (HashMap::with_capacity(self.numbers.len()), HashMap::with_capacity(self.newest.len()));
-        let next = Self::numbered_from(self.next_number());
-        let mut known_newest = std::mem::replace(&mut self.known_newest, Recent::new(KNOWN_DEBTORS));
-        self.newest.iter().for_each(|(debtor, number)| known_newest.put(*debtor, *number));
-        Self { numbers, newest, known_newest, under_way: self.under_way, ..next }
+        let numbers = HashMap::with_capacity(self.numbers.len());
+        self.changed_newest = self.newest.take_changed();
+        let newest = std::mem::replace(&mut self.newest, Recent::new(KNOWN_DEBTORS));
+        Self { numbers, newest, under_way: self.under_way, ..Self::numbered_from(self.next_number()) }
     }
 
     fn rows(&self) -> usize {
@@ -95,7 +95,7 @@ impl Changes for HistoryChanges {
         let new = (self.first_number..).zip(self.payments.iter());
         blocks::write(&mut tx.open_table(PAYMENTS)?, self.changed.iter().map(|(number, row)| (*number, row)).chain(new))?;
         NUMBERS.add(tx, self.numbers.iter().map(|(id, number)| (id.bytes(), [*number])).collect())?;
-        NEWEST.add(tx, self.newest.iter().map(|(debtor, number)| (debtor.bytes(), [*number])).collect())?;
+        NEWEST.add(tx, self.changed_newest.iter().map(|(debtor, number)| (debtor.bytes(), [*number])).collect())?;
         let mut held = tx.open_table(HELD)?;
         for (number, is_held) in &self.held {
             if *is_held {
@@ -110,14 +110,13 @@ impl Changes for HistoryChanges {
 
 impl HistoryChanges {
     fn numbered_from(first_number: u64) -> Self {
-        let (numbers, newest) = (HashMap::new(), HashMap::new());
         Self {
             payments: Gathered::default(),
             first_number,
-            numbers,
+            numbers: HashMap::new(),
             changed: BTreeMap::new(),
-            newest,
-            known_newest: Recent::new(KNOWN_DEBTORS),
+            newest: Recent::new(KNOWN_DEBTORS),
+            changed_newest: Vec::new(),
             held: BTreeMap::new(),
             under_way: UnderWay::default(),
         }
@@ -139,9 +138,12 @@ impl HistoryChanges {
 }
 
 impl Layers<HistoryChanges> {
-    /// Looks numbers up that are about to be asked for.
-    pub(crate) fn look_ahead(&self, ids: impl Iterator<Item = PaymentId>) {
-        look_ahead(ids.map(|id| self.fresh.numbers.contains_key(&id)));
+    /// Looks up what is about to be asked for: numbers, and debtors' newest.
+    pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = (Option<PaymentId>, Option<AccountId>)>) {
+        look_ahead(keys.map(|(payment, debtor)| {
+            let is_numbered = payment.is_some_and(|id| self.fresh.numbers.contains_key(&id));
+            is_numbered | debtor.is_some_and(|debtor| self.fresh.newest.peek(&debtor).is_some())
+        }));
     }
 
     /// The number of a payment, if it has one.
@@ -157,9 +159,8 @@ impl Layers<HistoryChanges> {
         let number = self.fresh.next_number();
         let previous = match row.order.debtor.account() {
             Some(debtor) => {
-                let previous = self.newest(debtor)?;
-                self.fresh.newest.insert(debtor, number);
-                previous
+                let newest = self.fresh.newest.get_mut(debtor, || newest_in(&self.file, debtor))?;
+                std::mem::replace(newest, number)
             }
             None => 0,
         };
@@ -208,10 +209,7 @@ impl Layers<HistoryChanges> {
 
     /// The number of a debtor's newest payment, 0 for none.
     pub(crate) fn newest(&self, debtor: AccountId) -> Result<u64, StoreError> {
-        match self.recent(|changes| changes.newest.get(&debtor)).or_else(|| self.fresh.known_newest.peek(&debtor)) {
-            Some(number) => Ok(*number),
-            None => Ok(self.file.newest.get(&debtor.bytes())?.map_or(0, |[number]| number)),
-        }
+        self.fresh.newest.peek(&debtor).map_or_else(|| newest_in(&self.file, debtor), |number| Ok(*number))
     }
 
     /// Up to `count` held payments numbered above `after`, oldest first.
@@ -231,4 +229,8 @@ impl Layers<HistoryChanges> {
         }
         numbers.into_iter().take(count).filter_map(|number| self.numbered(number).transpose()).collect()
     }
+}
+
+fn newest_in(file: &HistoryFile, debtor: AccountId) -> Result<u64, StoreError> {
+    Ok(file.newest.get(&debtor.bytes())?.map_or(0, |[number]| number))
 }

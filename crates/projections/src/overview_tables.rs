@@ -2,9 +2,7 @@
 //! account's previous one. Random inserts by account and version were measured at less than half of this. This
 //! module must never know events.
 
-use std::collections::hash_map::Entry;
-
-use domain::{AccountId, PaymentId, look_ahead};
+use domain::{AccountId, PaymentId};
 use foldhash::{HashMap, HashMapExt as _};
 use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -28,7 +26,7 @@ pub(crate) const PENDING: TableDefinition<[u8; 16], &[u8]> = TableDefinition::ne
 pub const STRIDE: u64 = 64;
 
 /// Accounts whose balance is known without a look at the file, or up to twice as many: what a hash table of 2^24 places
-/// has room for, which then takes 1.1 GB.
+/// has room for, which then takes 1.2 GB.
 const KNOWN_BALANCES: usize = (1 << 24) / 8 * 7;
 
 /// A payment that is still on its way out.
@@ -55,9 +53,10 @@ pub struct OverviewFile {
 
 /// What changed since the file was written.
 pub struct OverviewChanges {
-    balances: HashMap<AccountId, BalanceRow>,
-    /// As the layers behind have them.
-    known: Recent<AccountId, BalanceRow>,
+    /// The newest, in front of all layers.
+    balances: Recent<AccountId, BalanceRow>,
+    /// Those that are to be written, once this is set aside.
+    changed_balances: Vec<(AccountId, BalanceRow)>,
     /// New ones, numbered from `first_entry` on.
     entries: Gathered<EntryRow>,
     first_entry: u64,
@@ -78,22 +77,19 @@ impl Changes for OverviewChanges {
     }
 
     fn next(&mut self) -> Self {
-        // As many are to be expected again, and growing would copy them.
-        let balances = HashMap::with_capacity(self.balances.len());
-        let next = Self::numbered_from(self.next_entry());
-        let mut known = std::mem::replace(&mut self.known, Recent::new(KNOWN_BALANCES));
-        self.balances.iter().for_each(|(account, row)| known.put(*account, *row));
-        Self { balances, known, ..next }
+        self.changed_balances = self.balances.take_changed();
+        let balances = std::mem::replace(&mut self.balances, Recent::new(KNOWN_BALANCES));
+        Self { balances, ..Self::numbered_from(self.next_entry()) }
     }
 
     fn rows(&self) -> usize {
         // Four balances take as much room as an entry.
-        self.entries.len() + self.pending.len() + self.balances.len() / 4
+        self.entries.len() + self.pending.len() + self.balances.changed() / 4
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
         let mut buffer = Vec::new();
-        BALANCES.add(tx, self.balances.iter().map(|(account, row)| (account.bytes(), row.to_numbers())).collect())?;
+        BALANCES.add(tx, self.changed_balances.iter().map(|(account, row)| (account.bytes(), row.to_numbers())).collect())?;
         let (mut entries, mut pending) = (tx.open_table(ENTRIES)?, tx.open_table(PENDING)?);
         blocks::write(&mut entries, (self.first_entry..).zip(self.entries.iter()))?;
         for (payment, row) in sorted(&self.pending) {
@@ -109,8 +105,8 @@ impl Changes for OverviewChanges {
 impl OverviewChanges {
     fn numbered_from(first_entry: u64) -> Self {
         Self {
-            balances: HashMap::new(),
-            known: Recent::new(KNOWN_BALANCES),
+            balances: Recent::new(KNOWN_BALANCES),
+            changed_balances: Vec::new(),
             entries: Gathered::default(),
             first_entry,
             pending: HashMap::new(),
@@ -128,22 +124,13 @@ impl OverviewChanges {
 
 impl Layers<OverviewChanges> {
     /// Looks balances up that are about to change.
-    pub(crate) fn look_ahead(&self, accounts: impl Iterator<Item = AccountId> + Clone) {
-        look_ahead(accounts.clone().map(|account| self.fresh.known.peek(&account).is_some()));
-        look_ahead(accounts.map(|account| self.fresh.balances.contains_key(&account)));
+    pub(crate) fn look_ahead(&self, accounts: impl Iterator<Item = AccountId>) {
+        self.fresh.balances.look_ahead(accounts);
     }
 
     /// The balance of an account, to be changed.
     pub(crate) fn balance_mut(&mut self, account: AccountId) -> Result<&mut BalanceRow, StoreError> {
-        match self.fresh.balances.entry(account) {
-            Entry::Occupied(fresh) => Ok(fresh.into_mut()),
-            Entry::Vacant(unknown) => {
-                let older = self.writing.as_deref().and_then(|changes| changes.balances.get(&account));
-                let older = older.or_else(|| self.fresh.known.peek(&account));
-                let row = older.map_or_else(|| balance_in(&self.file, account), |row| Ok(*row))?;
-                Ok(unknown.insert(row))
-            }
-        }
+        self.fresh.balances.get_mut(account, || balance_in(&self.file, account))
     }
 
     /// Appends an entry; its links are made here.
@@ -185,8 +172,7 @@ impl Layers<OverviewChanges> {
     }
 
     pub(crate) fn balance(&self, account: AccountId) -> Result<BalanceRow, StoreError> {
-        let recent = self.recent(|changes| changes.balances.get(&account)).or_else(|| self.fresh.known.peek(&account));
-        recent.map_or_else(|| balance_in(&self.file, account), |row| Ok(*row))
+        self.fresh.balances.peek(&account).map_or_else(|| balance_in(&self.file, account), |row| Ok(*row))
     }
 
     fn entry(&self, number: u64) -> Result<Option<EntryRow>, StoreError> {

@@ -1,48 +1,116 @@
-//! Rows that were asked for or changed lately, so that a file is not. This module must never know where they stand.
+//! Rows of a file that were asked for lately, and those that it does not have yet. This module must never know where they stand.
 
-use std::hash::Hash;
+use std::{collections::hash_map::Entry, convert::Infallible, hash::Hash};
 
+use domain::look_ahead;
 use foldhash::{HashMap, HashMapExt as _};
 
 /// Rows in two generations: where the younger one is full, it becomes the older one, and what was not asked for since
-/// the older one began is forgotten. So room and time are bounded, whatever is asked for.
+/// the older one began is forgotten. So room and time are bounded, whatever is asked for. Rows that changed are kept in
+/// their places until they were written.
 #[derive(Debug)]
 pub struct Recent<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: HashMap<K, Row<V>>,
+    /// No key is in both.
+    old: HashMap<K, Row<V>>,
     most: usize,
+    /// Each once.
+    changed: Vec<K>,
+    /// What was handed out last: the file may not have it yet.
+    being_written: Vec<K>,
 }
 
-impl<K: Eq + Hash, V> Recent<K, V> {
-    /// None yet; up to twice as many are kept as `most`.
+/// Whether it changed stands in the row: a table of those would be one more place in memory to look for, with each change.
+#[derive(Debug)]
+struct Row<V> {
+    row: V,
+    is_changed: bool,
+}
+
+impl<K: Eq + Hash + Copy, V: Clone> Recent<K, V> {
+    /// None yet. Of those that were written, up to twice as many are kept as `most`.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), most }
+        Self { young: HashMap::new(), old: HashMap::new(), most, changed: Vec::new(), being_written: Vec::new() }
     }
 
     /// The row of a key.
     #[must_use]
     pub fn peek(&self, key: &K) -> Option<&V> {
-        self.young.get(key).or_else(|| self.old.get(key))
+        self.young.get(key).or_else(|| self.old.get(key)).map(|row| &row.row)
     }
 
-    /// The row of a key, which is then kept for longer.
-    pub fn get(&mut self, key: &K) -> Option<&V> {
-        if !self.old.is_empty()
-            && let Some((key, row)) = self.old.remove_entry(key)
-            && !self.young.contains_key(&key)
-        {
-            self.put(key, row);
+    /// Looks rows up that are about to be asked for, see [`look_ahead`].
+    pub fn look_ahead(&self, keys: impl Iterator<Item = K>) {
+        look_ahead(keys.map(|key| self.peek(&key).is_some()));
+    }
+
+    /// The row of a key, which is then kept for longer. Where it is not known, `read` says it.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn get<E>(&mut self, key: K, read: impl FnOnce() -> Result<V, E>) -> Result<&V, E> {
+        self.row(key, read).map(|(row, _)| &row.row)
+    }
+
+    /// The same, to be changed.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn get_mut<E>(&mut self, key: K, read: impl FnOnce() -> Result<V, E>) -> Result<&mut V, E> {
+        let (row, changed) = self.row(key, read)?;
+        if !row.is_changed {
+            row.is_changed = true;
+            changed.push(key);
         }
-        self.young.get(key)
+        Ok(&mut row.row)
     }
 
-    /// Keeps a row.
-    pub fn put(&mut self, key: K, row: V) {
+    /// Puts a row that changed.
+    pub fn insert(&mut self, key: K, row: V) {
+        let Ok(old) = self.get_mut(key, || Ok::<V, Infallible>(row.clone()));
+        *old = row;
+    }
+
+    /// How many changed since they were last handed out.
+    #[must_use]
+    pub const fn changed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Hands out what changed since the last time. What was handed out then is in the file by now.
+    #[must_use]
+    pub fn take_changed(&mut self) -> Vec<(K, V)> {
+        self.being_written = std::mem::take(&mut self.changed);
+        let Self { young, old, being_written, .. } = self;
+        let changed = being_written.iter().filter_map(|key| {
+            let row = young.get_mut(key).or_else(|| old.get_mut(key))?;
+            row.is_changed = false;
+            Some((*key, row.row.clone()))
+        });
+        changed.collect()
+    }
+
+    /// A row in the younger generation, and the keys of those that changed.
+    fn row<E>(&mut self, key: K, read: impl FnOnce() -> Result<V, E>) -> Result<(&mut Row<V>, &mut Vec<K>), E> {
         if self.young.len() >= self.most {
-            self.old = std::mem::take(&mut self.young);
+            self.turn();
         }
-        self.young.insert(key, row);
+        let row = match self.young.entry(key) {
+            Entry::Occupied(place) => place.into_mut(),
+            Entry::Vacant(place) => match self.old.remove(&key) {
+                Some(row) => place.insert(row),
+                None => place.insert(Row { row: read()?, is_changed: false }),
+            },
+        };
+        Ok((row, &mut self.changed))
+    }
+
+    /// Begins a generation, with the rows of the one that is forgotten that may not be in the file.
+    fn turn(&mut self) {
+        let mut forgotten = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+        let kept = self.changed.iter().chain(&self.being_written).filter_map(|key| forgotten.remove_entry(key));
+        self.young.extend(kept);
     }
 }
 
@@ -50,15 +118,44 @@ impl<K: Eq + Hash, V> Recent<K, V> {
 mod tests {
     use super::*;
 
+    const NOT_KNOWN: Result<u8, ()> = Err(());
+
+    fn known(recent: &Recent<u8, u8>) -> Vec<u8> {
+        (0..u8::MAX).filter(|key| recent.peek(key).is_some()).collect()
+    }
+
     #[test]
-    fn the_newest_row_counts_and_what_nobody_asks_for_is_forgotten() {
+    fn what_nobody_asks_for_is_forgotten() {
         let mut recent = Recent::new(3);
-        (0..4).for_each(|key| recent.put(key, 0));
-        recent.put(0, 1);
-        assert_eq!((recent.peek(&0), recent.peek(&1)), (Some(&1), Some(&0)));
-        assert_eq!(recent.get(&2), Some(&0));
-        recent.put(4, 0);
-        assert_eq!((recent.peek(&0), recent.peek(&1), recent.peek(&2)), (Some(&1), None, Some(&0)));
-        assert_eq!(recent.get(&1), None);
+        for key in 0..4 {
+            assert_eq!(recent.get(key, || NOT_KNOWN), Err(()));
+            assert_eq!(recent.get(key, || Ok::<u8, ()>(key + 10)), Ok(&(key + 10)));
+        }
+        assert_eq!(known(&recent), [0, 1, 2, 3]);
+        assert_eq!(recent.get(2, || NOT_KNOWN), Ok(&12));
+        (4..6).for_each(|key| assert!(recent.get(key, || Ok::<u8, ()>(0)).is_ok()));
+        assert_eq!(known(&recent), [2, 3, 4, 5]);
+        assert_eq!(recent.take_changed(), []);
+    }
+
+    #[test]
+    fn what_changed_is_handed_out_once_and_kept_until_it_was_written() {
+        let mut recent = Recent::new(2);
+        recent.insert(0, 1);
+        recent.insert(0, 2);
+        *recent.get_mut(1, || Ok::<u8, ()>(3)).expect("a row") += 1;
+        let ask_for_others = |recent: &mut Recent<u8, u8>| (10..20).for_each(|key| assert!(recent.get(key, || Ok::<u8, ()>(0)).is_ok()));
+        ask_for_others(&mut recent);
+        assert_eq!((recent.peek(&0), recent.peek(&1), recent.changed()), (Some(&2), Some(&4), 2));
+        assert_eq!(recent.take_changed(), [(0, 2), (1, 4)]);
+        ask_for_others(&mut recent);
+        assert_eq!((recent.peek(&0), recent.peek(&1), recent.changed()), (Some(&2), Some(&4), 0));
+        *recent.get_mut(1, || NOT_KNOWN).expect("a row") += 1;
+        assert_eq!(recent.take_changed(), [(1, 5)]);
+        ask_for_others(&mut recent);
+        assert_eq!((recent.peek(&0), recent.peek(&1)), (None, Some(&5)));
+        assert_eq!(recent.take_changed(), []);
+        ask_for_others(&mut recent);
+        assert!(known(&recent).iter().all(|key| *key >= 10));
     }
 }

@@ -3,8 +3,6 @@
 
 use std::hash::Hash;
 
-use domain::look_ahead;
-use foldhash::{HashMap, HashMapExt as _};
 use projections::{Recent, Rows, SnapshotStore, StoreError};
 use serde::{Serialize, de::DeserializeOwned};
 use streams::Fault;
@@ -16,51 +14,35 @@ const KNOWN_ROWS: usize = (1 << 24) / 8 * 7;
 #[derive(Debug)]
 pub(crate) struct LazyTable<K, V> {
     name: &'static str,
-    /// Not in any snapshot yet.
-    changed: HashMap<K, V>,
-    /// In the snapshot that is being written, or in the last one.
-    written: HashMap<K, V>,
-    /// As the snapshots have them; `None` for a key that they do not have.
-    known: Recent<K, Option<V>>,
+    /// `None` for a key that the snapshots do not have.
+    rows: Recent<K, Option<V>>,
 }
 
 impl<K: Eq + Hash + Copy + Serialize, V: Clone + Serialize + DeserializeOwned> LazyTable<K, V> {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, changed: HashMap::new(), written: HashMap::new(), known: Recent::new(KNOWN_ROWS) }
+        Self { name, rows: Recent::new(KNOWN_ROWS) }
     }
 
     pub(crate) fn get(&mut self, store: &SnapshotStore, key: K) -> Result<Option<V>, Fault> {
-        if let Some(row) = self.changed.get(&key).or_else(|| self.written.get(&key)) {
-            return Ok(Some(row.clone()));
-        }
-        if let Some(row) = self.known.get(&key) {
-            return Ok(row.clone());
-        }
-        let row: Option<V> = store.get(self.name, &key)?;
-        self.known.put(key, row.clone());
-        Ok(row)
+        self.rows.get(key, || store.get(self.name, &key)).cloned()
     }
 
-    /// The row of a key, where it is known without a look at the snapshot and has not changed since.
+    /// The row of a key, where it is known without a look at the snapshot.
     pub(crate) fn peek(&self, key: &K) -> Option<&V> {
-        self.known.peek(key).and_then(Option::as_ref)
+        self.rows.peek(key).and_then(Option::as_ref)
     }
 
     /// Looks rows up that are about to be asked for.
     pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = K>) {
-        look_ahead(keys.map(|key| self.known.peek(&key).is_some()));
+        self.rows.look_ahead(keys);
     }
 
     pub(crate) fn insert(&mut self, key: K, row: V) {
-        self.changed.insert(key, row);
+        self.rows.insert(key, Some(row));
     }
 
     /// Hands out what changed. The snapshot before is complete by now, so its rows can be forgotten.
-    pub(crate) fn drain_into(&mut self, rows: &mut Rows) -> Result<(), StoreError> {
-        for (key, row) in self.written.drain() {
-            self.known.put(key, Some(row));
-        }
-        self.written = std::mem::take(&mut self.changed);
-        self.written.iter().try_for_each(|(key, row)| rows.put(self.name, key, Some(row)))
+    pub(crate) fn drain_into(&mut self, snapshot: &mut Rows) -> Result<(), StoreError> {
+        self.rows.take_changed().iter().try_for_each(|(key, row)| snapshot.put(self.name, key, row.as_ref()))
     }
 }
