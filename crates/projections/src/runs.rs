@@ -2,7 +2,7 @@
 //! many runs of about one size are merged into a larger one. So an entry costs some dozens of bytes that are written
 //! one after the other, however many there are, where a B-tree rewrites a page of four kilobytes for each. Of an id
 //! that is in several runs, the newest counts. That an id is not in one is known from its filter, which is kept in
-//! memory: a byte and a half an id. This module must never know what an id is of.
+//! memory: two and a half bytes an id. This module must never know what an id is of.
 
 use std::{collections::HashMap, sync::Arc};
 
