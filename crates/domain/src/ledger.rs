@@ -172,22 +172,33 @@ pub struct Standing {
     pub version: u64,
 }
 
+/// A customer's account and where it stands: one row, since a booking asks for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Customer {
+    /// None before it is activated.
+    pub account: Option<Account>,
+    /// Zero before the first booking.
+    pub standing: Standing,
+}
+
 /// The books of one shard.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     shard: Shard,
     shards: u16,
     /// Customers' accounts.
-    pub accounts: Table<AccountId, Account>,
-    /// Where every account stands, the bank's own included.
-    pub standings: Table<LedgerAccount, Standing>,
+    pub customers: Table<AccountId, Customer>,
+    /// Those of them of which more changed than where they stand.
+    pub changed_accounts: Vec<AccountId>,
+    /// Where the bank's own accounts stand.
+    pub own: Table<LedgerAccount, Standing>,
 }
 
 impl Ledger {
     /// Empty books of `shard` among `shards`.
     #[must_use]
     pub fn new(shard: Shard, shards: u16) -> Self {
-        Self { shard, shards, accounts: Table::default(), standings: Table::default() }
+        Self { shard, shards, customers: Table::default(), changed_accounts: Vec::new(), own: Table::default() }
     }
 
     /// What follows from the accounts service's word; nothing for accounts of other shards.
@@ -195,7 +206,7 @@ impl Ledger {
     pub fn apply(&self, event: &AccountEvent, at: Timestamp) -> Option<LedgerEvent> {
         match *event {
             AccountEvent::Opened { account, currency, overdraft_limit_minor, .. } => (self.owns(account)
-                && self.accounts.get(&account).is_none())
+                && self.account(account).is_none())
             .then_some(LedgerEvent::AccountActivated { account, currency, overdraft_limit_minor, at }),
             AccountEvent::StatusChanged { account, status, .. } => {
                 self.owns(account).then_some(LedgerEvent::StatusApplied { account, status, at })
@@ -206,9 +217,8 @@ impl Ledger {
 
     /// Looks up the accounts of payments that are about to be booked.
     pub fn look_ahead(&self, checked: &[Checked]) {
-        let parties = || checked.iter().flat_map(|checked| checked.order.debtor.account().into_iter().chain([checked.creditor]));
-        self.accounts.look_ahead(parties().filter(|account| self.owns(*account)));
-        self.standings.look_ahead(parties().filter(|account| self.owns(*account)).map(LedgerAccount::Customer));
+        let parties = checked.iter().flat_map(|checked| checked.order.debtor.account().into_iter().chain([checked.creditor]));
+        self.customers.look_ahead(parties.filter(|account| self.owns(*account)));
     }
 
     /// What follows from a check; nothing where the payment does not go on.
@@ -255,17 +265,25 @@ impl Ledger {
         match event {
             LedgerEvent::AccountActivated { account, currency, overdraft_limit_minor, .. } => {
                 let (currency, overdraft_limit_minor) = (*currency, *overdraft_limit_minor);
-                self.accounts.insert(*account, Account { currency, overdraft_limit_minor, status: AccountStatus::Open });
+                let new = Account { currency, overdraft_limit_minor, status: AccountStatus::Open };
+                self.customers.get_or_insert_with(*account, Customer::default).account = Some(new);
+                self.changed_accounts.push(*account);
             }
             LedgerEvent::StatusApplied { account, status, .. } => {
-                if let Some(row) = self.accounts.get_mut(*account) {
+                if let Some(Customer { account: Some(row), .. }) = self.customers.get_mut(*account) {
                     row.status = *status;
+                    self.changed_accounts.push(*account);
                 }
             }
             LedgerEvent::Booked(transaction) => {
                 for posting in &transaction.postings {
                     let standing = Standing { balance_minor: posting.balance_after_minor, version: posting.version };
-                    self.standings.insert(posting.account, standing);
+                    match posting.account {
+                        LedgerAccount::Customer(account) => {
+                            self.customers.get_or_insert_with(account, Customer::default).standing = standing;
+                        }
+                        own @ (LedgerAccount::Settlement(_) | LedgerAccount::Clearing { .. }) => self.own.insert(own, standing),
+                    }
                 }
             }
             LedgerEvent::Rejected { .. } => {}
@@ -312,7 +330,7 @@ impl Ledger {
 
     fn may_deal(&self, account: AccountId, currency: Currency) -> Result<&Account, RejectionCode> {
         // Accounts are known here before payments between them: what led to a record is read before it.
-        let account = self.accounts.get(&account).ok_or(RejectionCode::AccountClosed)?;
+        let account = self.account(account).ok_or(RejectionCode::AccountClosed)?;
         if account.currency != currency {
             return Err(RejectionCode::CurrencyMismatch);
         }
@@ -329,8 +347,18 @@ impl Ledger {
         Ok(Posting { account, amount_minor, balance_after_minor, version: version + 1 })
     }
 
-    fn standing(&self, account: LedgerAccount) -> Standing {
-        self.standings.get(&account).copied().unwrap_or_default()
+    /// Where an account stands.
+    #[must_use]
+    pub fn standing(&self, account: LedgerAccount) -> Standing {
+        match account {
+            LedgerAccount::Customer(account) => self.customers.get(&account).map(|customer| customer.standing),
+            own @ (LedgerAccount::Settlement(_) | LedgerAccount::Clearing { .. }) => self.own.get(&own).copied(),
+        }
+        .unwrap_or_default()
+    }
+
+    fn account(&self, account: AccountId) -> Option<&Account> {
+        self.customers.get(&account)?.account.as_ref()
     }
 }
 

@@ -118,7 +118,7 @@ impl Bank {
 
     fn balance(&self, account: AccountId) -> i64 {
         let shard = usize::from(Shard::of(account, SHARDS).0);
-        self.ledgers[shard].standings.get(&LedgerAccount::Customer(account)).map_or(0, |standing| standing.balance_minor)
+        self.ledgers[shard].standing(LedgerAccount::Customer(account)).balance_minor
     }
 
     fn check(&self) {
@@ -144,7 +144,7 @@ impl Bank {
     fn check_at_rest(&self) {
         self.check();
         let mut clearing: HashMap<LedgerAccount, i64> = HashMap::new();
-        for (account, standing) in self.ledgers.iter().flat_map(|ledger| ledger.standings.iter()) {
+        for (account, standing) in self.ledgers.iter().flat_map(|ledger| ledger.own.iter()) {
             if matches!(account, LedgerAccount::Clearing { .. }) {
                 *clearing.entry(*account).or_default() += standing.balance_minor;
             }

@@ -3,7 +3,7 @@
 
 use domain::{
     AccountId, PaymentId, Shard,
-    ledger::{Ledger, LedgerAccount, LedgerEvent, Standing},
+    ledger::{Account, Customer, Ledger, LedgerEvent, Standing},
 };
 use projections::{Pairs, Rows, SnapshotStore, StoreError};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
@@ -39,18 +39,20 @@ impl LedgerService {
         }
     }
 
-    fn write_standings(&mut self, rows: &mut Rows) -> Result<(), StoreError> {
-        let mut customers = Vec::new();
-        self.state.standings.drain_changed(|account, standing| match (account, standing) {
-            (LedgerAccount::Customer(account), Some(Standing { balance_minor, version })) => {
-                customers.push((account.bytes(), [balance_minor.cast_unsigned(), *version]));
-                Ok(())
+    fn write_customers(&mut self, rows: &mut Rows) -> Result<(), StoreError> {
+        let Ledger { customers, changed_accounts, .. } = &mut self.state;
+        for account in changed_accounts.drain(..) {
+            rows.put(ACCOUNTS, &account, customers.get(&account).and_then(|customer| customer.account.as_ref()))?;
+        }
+        let mut standings = Vec::new();
+        customers.drain_changed(|account, customer| {
+            // No account is ever taken away; one that was never booked on has nothing to keep.
+            if let Some(&Customer { standing: Standing { balance_minor, version: version @ 1.. }, .. }) = customer {
+                standings.push((account.bytes(), [balance_minor.cast_unsigned(), version]));
             }
-            // No account is ever taken away.
-            (LedgerAccount::Customer(_), None) => Ok(()),
-            (LedgerAccount::Settlement(_) | LedgerAccount::Clearing { .. }, standing) => rows.put(OWN_STANDINGS, &account, standing),
+            Ok::<(), StoreError>(())
         })?;
-        rows.put_pairs(STANDINGS, customers);
+        rows.put_pairs(STANDINGS, standings);
         Ok(())
     }
 
@@ -74,11 +76,15 @@ impl Service for LedgerService {
 
     fn restore(&mut self) -> Result<Checkpoint, Fault> {
         self.state = Ledger::new(self.shard, self.shards);
-        self.store.each(ACCOUNTS, |account, row| self.state.accounts.load(account, row))?;
-        self.store.each(OWN_STANDINGS, |account, row| self.state.standings.load(account, row))?;
+        let Ledger { customers, own, .. } = &mut self.state;
+        self.store.each(OWN_STANDINGS, |account, row| own.load(account, row))?;
+        self.store.each(ACCOUNTS, |account, row: Account| {
+            customers.load(account, Customer { account: Some(row), ..Customer::default() });
+        })?;
         self.store.each_pair(STANDINGS, |account, [balance, version]| {
-            let account = LedgerAccount::Customer(AccountId::from_bytes(account));
-            self.state.standings.load(account, Standing { balance_minor: balance.cast_signed(), version });
+            let (account, standing) = (AccountId::from_bytes(account), Standing { balance_minor: balance.cast_signed(), version });
+            let known = customers.get(&account).copied().unwrap_or_default();
+            customers.load(account, Customer { standing, ..known });
         })?;
         self.store.checkpoint()
     }
@@ -115,7 +121,74 @@ impl Service for LedgerService {
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {
         let mut rows = Rows::default();
-        let changed = write_table(&mut rows, ACCOUNTS, &mut self.state.accounts).and_then(|()| self.write_standings(&mut rows));
+        let changed = write_table(&mut rows, OWN_STANDINGS, &mut self.state.own).and_then(|()| self.write_customers(&mut rows));
         crate::run::snapshot(self.store.clone(), rows, changed, checkpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use domain::{
+        Currency, Debtor, Money, Timestamp,
+        accounts::AccountStatus,
+        ledger::{LedgerAccount, Leg, Posting, Transaction},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn account(number: u128) -> AccountId {
+        AccountId::from_uuid(Uuid::from_u128(number))
+    }
+
+    fn activated(number: u128) -> LedgerEvent {
+        let currency = Currency::parse("EUR").expect("in use");
+        LedgerEvent::AccountActivated { account: account(number), currency, overdraft_limit_minor: 500, at: Timestamp::default() }
+    }
+
+    /// Money from the bank to an account.
+    fn booked(number: u128, version: u64) -> LedgerEvent {
+        let currency = Currency::parse("EUR").expect("in use");
+        let balance_after_minor = i64::try_from(version).expect("small") * 10;
+        let posting =
+            |account, sign| Posting { account, amount_minor: sign * 10, balance_after_minor: sign * balance_after_minor, version };
+        LedgerEvent::Booked(Transaction {
+            payment: PaymentId::from_uuid(Uuid::nil()),
+            leg: Leg::Transfer,
+            debtor: Debtor::Settlement(Shard(0)),
+            creditor: account(number),
+            amount: Money::from_minor(10, currency),
+            reference: None,
+            postings: [posting(LedgerAccount::Settlement(currency), -1), posting(LedgerAccount::Customer(account(number)), 1)],
+            at: Timestamp::default(),
+        })
+    }
+
+    fn books(service: &LedgerService) -> (BTreeMap<AccountId, Customer>, Vec<Standing>) {
+        let customers = service.state.customers.iter().map(|(account, customer)| (*account, *customer)).collect();
+        (customers, service.state.own.iter().map(|(_, standing)| *standing).collect())
+    }
+
+    #[test]
+    fn what_changed_since_the_last_snapshot_comes_back_from_all_of_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SnapshotStore::open(&folder.path().join("ledger.redb")).expect("a store");
+        let mut service = LedgerService::new(store.clone(), Shard(0), 1);
+        let frozen = LedgerEvent::StatusApplied { account: account(1), status: AccountStatus::Frozen, at: Timestamp::default() };
+        let steps: [&[LedgerEvent]; 4] =
+            [&[activated(1), activated(2), activated(3), booked(1, 1)], &[frozen, booked(2, 1), booked(2, 2)], &[booked(1, 2)], &[]];
+        for events in steps {
+            events.iter().for_each(|event| service.evolve(event));
+            service.snapshot(&Checkpoint::default())().expect("written");
+            let mut restored = LedgerService::new(store.clone(), Shard(0), 1);
+            restored.restore().expect("read");
+            assert_eq!(books(&restored), books(&service));
+        }
+        let (customers, _) = books(&service);
+        assert_eq!(customers[&account(1)].account.expect("activated").status, AccountStatus::Frozen);
+        assert_eq!(customers[&account(1)].standing, Standing { balance_minor: 20, version: 2 });
+        assert_eq!(customers[&account(3)].standing, Standing::default());
     }
 }
