@@ -188,7 +188,7 @@ pub struct Ledger {
     shards: u16,
     /// Customers' accounts.
     pub customers: Table<AccountId, Customer>,
-    /// Those of them of which more changed than where they stand.
+    /// Those of them whose `account` changed, some more than once; to be drained together with `customers`.
     pub changed_accounts: Vec<AccountId>,
     /// Where the bank's own accounts stand.
     pub own: Table<LedgerAccount, Standing>,

@@ -72,7 +72,7 @@ impl Projection for PaymentHistory {
     }
 }
 
-/// The payment of which an event says something, and the debtor to whom it is the newest.
+/// The payment of which an event says something, and the debtor whose newest it becomes.
 type Keys = (Option<PaymentId>, Option<AccountId>);
 
 /// Folds the events of a record. They are decoded before the rows are taken, so that readers go on.

@@ -44,7 +44,7 @@ pub struct HistoryFile {
     held: ReadOnlyTable<u64, ()>,
 }
 
-/// What changed since the file was written.
+/// What changed since the file was written, and debtors that are known.
 pub struct HistoryChanges {
     /// New ones, numbered from `first_number` on.
     payments: Gathered<PaymentRow>,
@@ -52,7 +52,7 @@ pub struct HistoryChanges {
     numbers: HashMap<PaymentId, u64>,
     /// Older ones that changed.
     changed: BTreeMap<u64, PaymentRow>,
-    /// In front of all layers: each debtor's newest, 0 for none.
+    /// In front of all layers: the newest of debtors that are known, 0 for none.
     newest: Recent<AccountId, u64>,
     /// Those that are to be written, once this is set aside.
     changed_newest: Vec<(AccountId, u64)>,

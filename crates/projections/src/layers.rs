@@ -53,7 +53,8 @@ pub trait Changes: Send + Sync + Sized + 'static {
     /// [`StoreError`].
     fn begin(file: &Self::File) -> Result<Self, StoreError>;
 
-    /// No changes yet, in front of these; what is kept to be read only goes along.
+    /// No changes yet, in front of these, which keep what is to be written. What is kept for longer goes along; what these
+    /// followed is written by now.
     #[must_use]
     fn next(&mut self) -> Self;
 
@@ -65,14 +66,15 @@ pub trait Changes: Send + Sync + Sized + 'static {
         UnderWay::default()
     }
 
-    /// Writes the rows, in the order of their keys: what lies together is then written together.
+    /// Writes the rows that [`Self::next`] left here, in the order of their keys: what lies together is then written together.
     ///
     /// # Errors
     /// [`StoreError`].
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError>;
 }
 
-/// A model's rows. The newest that has a row counts: `fresh`, then `writing`, then `file`.
+/// A model's rows. The newest that has a row counts: `fresh`, then `writing`, then `file`. What is kept in a
+/// [`crate::Recent`] goes along with `fresh`, in front of all.
 pub struct Layers<C: Changes> {
     pub(crate) fresh: C,
     /// What is being written to the file.

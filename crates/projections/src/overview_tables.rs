@@ -51,7 +51,7 @@ pub struct OverviewFile {
     pending: ReadOnlyTable<[u8; 16], &'static [u8]>,
 }
 
-/// What changed since the file was written.
+/// What changed since the file was written, and balances that are known.
 pub struct OverviewChanges {
     /// The newest, in front of all layers.
     balances: Recent<AccountId, BalanceRow>,

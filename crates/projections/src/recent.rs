@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashMapExt as _};
 
 /// Rows in two generations: where the younger one is full, it becomes the older one, and what was not asked for since
 /// the older one began is forgotten. So room and time are bounded, whatever is asked for. Rows that changed are kept in
-/// their places until they were written.
+/// their places until they were written; what is kept of others must be far more than changes between two writes.
 #[derive(Debug)]
 pub struct Recent<K, V> {
     young: HashMap<K, Row<V>>,
@@ -106,7 +106,7 @@ impl<K: Eq + Hash + Copy, V: Clone> Recent<K, V> {
         Ok((row, &mut self.changed))
     }
 
-    /// Begins a generation, with the rows of the one that is forgotten that may not be in the file.
+    /// Begins a generation, with those rows of the forgotten one that the file may not have.
     fn turn(&mut self) {
         let mut forgotten = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
         let kept = self.changed.iter().chain(&self.being_written).filter_map(|key| forgotten.remove_entry(key));
@@ -151,6 +151,7 @@ mod tests {
         ask_for_others(&mut recent);
         assert_eq!((recent.peek(&0), recent.peek(&1), recent.changed()), (Some(&2), Some(&4), 0));
         *recent.get_mut(1, || NOT_KNOWN).expect("a row") += 1;
+        ask_for_others(&mut recent);
         assert_eq!(recent.take_changed(), [(1, 5)]);
         ask_for_others(&mut recent);
         assert_eq!((recent.peek(&0), recent.peek(&1)), (None, Some(&5)));

@@ -128,7 +128,7 @@ impl Service for LedgerService {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, HashMap};
 
     use domain::{
         Currency, Debtor, Money, Timestamp,
@@ -148,8 +148,8 @@ mod tests {
         LedgerEvent::AccountActivated { account: account(number), currency, overdraft_limit_minor: 500, at: Timestamp::default() }
     }
 
-    /// Money from the bank to an account.
-    fn booked(number: u128, version: u64) -> LedgerEvent {
+    /// Money from the bank, or from another shard, to an account.
+    fn booked(from: LedgerAccount, number: u128, version: u64) -> LedgerEvent {
         let currency = Currency::parse("EUR").expect("in use");
         let balance_after_minor = i64::try_from(version).expect("small") * 10;
         let posting =
@@ -161,14 +161,14 @@ mod tests {
             creditor: account(number),
             amount: Money::from_minor(10, currency),
             reference: None,
-            postings: [posting(LedgerAccount::Settlement(currency), -1), posting(LedgerAccount::Customer(account(number)), 1)],
+            postings: [posting(from, -1), posting(LedgerAccount::Customer(account(number)), 1)],
             at: Timestamp::default(),
         })
     }
 
-    fn books(service: &LedgerService) -> (BTreeMap<AccountId, Customer>, Vec<Standing>) {
+    fn books(service: &LedgerService) -> (BTreeMap<AccountId, Customer>, HashMap<LedgerAccount, Standing>) {
         let customers = service.state.customers.iter().map(|(account, customer)| (*account, *customer)).collect();
-        (customers, service.state.own.iter().map(|(_, standing)| *standing).collect())
+        (customers, service.state.own.iter().map(|(account, standing)| (*account, *standing)).collect())
     }
 
     #[test]
@@ -176,9 +176,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = SnapshotStore::open(&folder.path().join("ledger.redb")).expect("a store");
         let mut service = LedgerService::new(store.clone(), Shard(0), 1);
+        let currency = Currency::parse("EUR").expect("in use");
+        let (bank, clearing) = (LedgerAccount::Settlement(currency), LedgerAccount::Clearing { from: Shard(1), to: Shard(0), currency });
         let frozen = LedgerEvent::StatusApplied { account: account(1), status: AccountStatus::Frozen, at: Timestamp::default() };
-        let steps: [&[LedgerEvent]; 4] =
-            [&[activated(1), activated(2), activated(3), booked(1, 1)], &[frozen, booked(2, 1), booked(2, 2)], &[booked(1, 2)], &[]];
+        let steps: [&[LedgerEvent]; 4] = [
+            &[activated(1), activated(2), activated(3), booked(bank, 1, 1)],
+            &[frozen, booked(clearing, 2, 1), booked(clearing, 2, 2)],
+            &[booked(bank, 1, 2)],
+            &[],
+        ];
         for events in steps {
             events.iter().for_each(|event| service.evolve(event));
             service.snapshot(&Checkpoint::default())().expect("written");
