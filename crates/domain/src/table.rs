@@ -14,15 +14,16 @@ pub fn look_ahead(found: impl Iterator<Item = bool>) {
 /// Rows by key, with the keys changed since the last [`Table::drain_changed`].
 #[derive(Debug, Clone)]
 pub struct Table<K, V> {
-    rows: HashMap<K, Row<V>>,
+    rows: HashMap<K, Marked<V>>,
     /// Each once, but those that were taken away and put again.
     changed: Vec<K>,
 }
 
-/// Whether it changed stands in the row: a set of keys would be one more place in memory to look for, with each change.
+/// A row in which stands whether it changed: a set of keys would be one more place in memory to look for, with each change.
 #[derive(Debug, Clone)]
-struct Row<V> {
-    row: V,
+pub struct Marked<V> {
+    /// The row, to be read.
+    pub row: V,
     is_changed: bool,
 }
 
@@ -41,12 +42,12 @@ impl<K: Eq + Hash + Copy, V> Table<K, V> {
 
     /// The row of `key`, to be changed.
     pub fn get_mut(&mut self, key: K) -> Option<&mut V> {
-        self.rows.get_mut(&key).map(|row| row.mark_changed(key, &mut self.changed))
+        self.rows.get_mut(&key).map(|row| row.change(key, &mut self.changed))
     }
 
     /// The row of `key`, to be changed, made by `new` where there is none.
     pub fn get_or_insert_with(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
-        self.rows.entry(key).or_insert_with(|| Row { row: new(), is_changed: false }).mark_changed(key, &mut self.changed)
+        self.rows.entry(key).or_insert_with(|| Marked::unchanged(new())).change(key, &mut self.changed)
     }
 
     /// Looks rows up that are about to be asked for, see [`look_ahead`].
@@ -57,8 +58,8 @@ impl<K: Eq + Hash + Copy, V> Table<K, V> {
     /// Puts a row.
     pub fn insert(&mut self, key: K, row: V) {
         match self.rows.entry(key) {
-            Entry::Occupied(old) => *old.into_mut().mark_changed(key, &mut self.changed) = row,
-            Entry::Vacant(place) => drop(place.insert(Row { row, is_changed: false }).mark_changed(key, &mut self.changed)),
+            Entry::Occupied(old) => *old.into_mut().change(key, &mut self.changed) = row,
+            Entry::Vacant(place) => drop(place.insert(Marked::unchanged(row)).change(key, &mut self.changed)),
         }
     }
 
@@ -70,7 +71,7 @@ impl<K: Eq + Hash + Copy, V> Table<K, V> {
 
     /// Puts a row that a snapshot already has.
     pub fn load(&mut self, key: K, row: V) {
-        self.rows.insert(key, Row { row, is_changed: false });
+        self.rows.insert(key, Marked::unchanged(row));
     }
 
     /// All rows, in no order.
@@ -84,25 +85,33 @@ impl<K: Eq + Hash + Copy, V> Table<K, V> {
     /// The first that `take` has.
     pub fn drain_changed<E>(&mut self, mut take: impl FnMut(K, Option<&V>) -> Result<(), E>) -> Result<(), E> {
         let Self { rows, changed } = self;
-        changed.drain(..).try_for_each(|key| match rows.get_mut(&key) {
-            Some(row) if row.is_changed => {
-                row.is_changed = false;
-                take(key, Some(&row.row))
-            }
+        changed.drain(..).try_for_each(|key| match rows.get_mut(&key).map(|row| (row.take_mark(), &row.row)) {
+            Some((true, row)) => take(key, Some(row)),
             // It was taken away, put again, and handed out.
-            Some(_) => Ok(()),
+            Some((false, _)) => Ok(()),
             None => take(key, None),
         })
     }
 }
 
-impl<V> Row<V> {
-    fn mark_changed<K>(&mut self, key: K, changed: &mut Vec<K>) -> &mut V {
+impl<V> Marked<V> {
+    /// A row that did not change yet.
+    pub const fn unchanged(row: V) -> Self {
+        Self { row, is_changed: false }
+    }
+
+    /// The row, to be changed; with the first change since its mark was taken, its key is noted.
+    pub fn change<K>(&mut self, key: K, changed: &mut Vec<K>) -> &mut V {
         if !self.is_changed {
             self.is_changed = true;
             changed.push(key);
         }
         &mut self.row
+    }
+
+    /// Whether it changed since the last call.
+    pub const fn take_mark(&mut self) -> bool {
+        std::mem::replace(&mut self.is_changed, false)
     }
 }
 

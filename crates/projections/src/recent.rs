@@ -2,7 +2,7 @@
 
 use std::{collections::hash_map::Entry, convert::Infallible, hash::Hash};
 
-use domain::look_ahead;
+use domain::{Marked, look_ahead};
 use foldhash::{HashMap, HashMapExt as _};
 
 /// Rows in two generations: where the younger one is full, it becomes the older one, and what was not asked for since
@@ -10,21 +10,14 @@ use foldhash::{HashMap, HashMapExt as _};
 /// their places until they were written; what is kept of others must be far more than changes between two writes.
 #[derive(Debug)]
 pub struct Recent<K, V> {
-    young: HashMap<K, Row<V>>,
+    young: HashMap<K, Marked<V>>,
     /// No key is in both.
-    old: HashMap<K, Row<V>>,
+    old: HashMap<K, Marked<V>>,
     most: usize,
     /// Each once.
     changed: Vec<K>,
     /// What was handed out last: the file may not have it yet.
     being_written: Vec<K>,
-}
-
-/// Whether it changed stands in the row: a table of those would be one more place in memory to look for, with each change.
-#[derive(Debug)]
-struct Row<V> {
-    row: V,
-    is_changed: bool,
 }
 
 impl<K: Eq + Hash + Copy, V: Clone> Recent<K, V> {
@@ -58,12 +51,7 @@ impl<K: Eq + Hash + Copy, V: Clone> Recent<K, V> {
     /// # Errors
     /// Those of `read`.
     pub fn get_mut<E>(&mut self, key: K, read: impl FnOnce() -> Result<V, E>) -> Result<&mut V, E> {
-        let (row, changed) = self.row(key, read)?;
-        if !row.is_changed {
-            row.is_changed = true;
-            changed.push(key);
-        }
-        Ok(&mut row.row)
+        self.row(key, read).map(|(row, changed)| row.change(key, changed))
     }
 
     /// Puts a row that changed.
@@ -85,14 +73,13 @@ impl<K: Eq + Hash + Copy, V: Clone> Recent<K, V> {
         let Self { young, old, being_written, .. } = self;
         let changed = being_written.iter().filter_map(|key| {
             let row = young.get_mut(key).or_else(|| old.get_mut(key))?;
-            row.is_changed = false;
-            Some((*key, row.row.clone()))
+            row.take_mark().then(|| (*key, row.row.clone()))
         });
         changed.collect()
     }
 
     /// A row in the younger generation, and the keys of those that changed.
-    fn row<E>(&mut self, key: K, read: impl FnOnce() -> Result<V, E>) -> Result<(&mut Row<V>, &mut Vec<K>), E> {
+    fn row<E>(&mut self, key: K, read: impl FnOnce() -> Result<V, E>) -> Result<(&mut Marked<V>, &mut Vec<K>), E> {
         if self.young.len() >= self.most {
             self.turn();
         }
@@ -100,7 +87,7 @@ impl<K: Eq + Hash + Copy, V: Clone> Recent<K, V> {
             Entry::Occupied(place) => place.into_mut(),
             Entry::Vacant(place) => match self.old.remove(&key) {
                 Some(row) => place.insert(row),
-                None => place.insert(Row { row: read()?, is_changed: false }),
+                None => place.insert(Marked::unchanged(read()?)),
             },
         };
         Ok((row, &mut self.changed))
