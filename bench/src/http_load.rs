@@ -32,7 +32,7 @@ pub enum Work {
     Pay,
     /// `initiatePayments` of so many from one payer, at most 1,000.
     PayBulk(usize),
-    /// `account { balance transactions(first: 20) }` of the payer.
+    /// `account { balance transactions(first: 20) }` of the payer, who has as many entries.
     Read,
 }
 

@@ -11,6 +11,7 @@ mod children;
 pub mod compare;
 mod connection;
 pub mod cpu;
+pub mod entries;
 pub mod http_load;
 mod load_thread;
 pub mod machine;

@@ -13,7 +13,7 @@ use hyper::{
 use memchr::memmem;
 use uuid::Uuid;
 
-use crate::party::Party;
+use crate::{entries::SCREEN, party::Party};
 
 const TYPENAME: &str = "{ __typename }";
 const PAY: &str =
@@ -35,6 +35,7 @@ pub(crate) struct Prepared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
     Typename,
+    /// A balance, and a screen full of entries.
     Account,
     /// As many payments, none of them refused.
     Payments(usize),
@@ -53,7 +54,8 @@ impl Expected {
         let is_good = match self {
             Self::Typename => has(r#"{"__typename":"Query"}"#),
             Self::Account => {
-                has(r#""account":{"balance":{"booked":"#) && has(r#""transactions":{"nodes":[{"id":"txn_"#) && !has(r#""errors":"#)
+                let entries = memmem::find_iter(body, br#"{"id":"txn_"#).count();
+                has(r#""account":{"balance":{"booked":"#) && entries == SCREEN && !has(r#""errors":"#)
             }
             Self::Payments(count) => {
                 let accepted = memmem::find_iter(body, br#""errors":[]}"#).count();
@@ -129,6 +131,16 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_good_answer_to_a_screen_has_all_its_entries() {
+        let answer = |entries: usize| {
+            let nodes = vec![r#"{"id":"txn_acc_0_1"}"#; entries].join(",");
+            format!(r#"{{"data":{{"account":{{"balance":{{"booked":{{}}}},"transactions":{{"nodes":[{nodes}]}}}}}}}}"#)
+        };
+        assert_eq!(Expected::Account.check(answer(SCREEN).as_bytes()), Ok(()));
+        assert!(Expected::Account.check(answer(SCREEN - 1).as_bytes()).is_err());
+    }
 
     #[test]
     fn a_good_answer_has_every_payment_and_no_refusal() {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bench::{
+    entries,
     http_load::{HttpLoad, Pace, Work},
     monolith_process::Monolith,
     postgres::{PgBench, Postgres, Skew},
@@ -45,6 +46,7 @@ async fn every_load_runs_on_the_monolith_without_an_error() {
     let Some(postgres) = bank(200).await.expect("a bank") else { return };
     let monolith = Monolith::start(&postgres).await.expect("it starts");
     let parties = Arc::new(Monolith::parties(1, 50).expect("parties"));
+    entries::fill(monolith.address.clone(), Arc::clone(&parties)).await.expect("all are taken");
     let loads =
         [(Work::Typename, Pace::Closed), (Work::Pay, Pace::Open(50)), (Work::PayBulk(30), Pace::Closed), (Work::Read, Pace::Closed)];
     for (work, pace) in loads {

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use crate::{
     bank::DEFAULT_SHARDS,
     bench::{Bench, Round, Used, Watch, per_second, subject},
+    entries,
     http_load::{HttpLoad, LoadResult, Pace, Work},
     result::{Better, Subject},
     server::Server,
@@ -30,6 +31,10 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     bench.doing("4. Making accounts");
     let mut servers = vec![Server::millrace(DEFAULT_SHARDS, 1, accounts).await?];
     servers.extend(bench.rival(NUMBER, Server::monolith(accounts).await));
+    for server in &servers {
+        entries::fill(server.address(), server.parties(0, PARTIES)?).await?;
+        server.settle().await?;
+    }
     for round in bench.rounds() {
         for server in &servers {
             let (typename, _, _) = load(bench, round, server, Work::Typename).await?;
