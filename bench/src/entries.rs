@@ -2,25 +2,35 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
+
 use crate::{connection::Connection, load_thread::on_own_thread, party::Party, requests::Requests};
 
 /// Entries of an account that are asked for at once: what a screen shows.
 pub(crate) const SCREEN: usize = 20;
+/// Connections that take a part of the parties each.
+const CONNECTIONS: usize = 16;
 
 /// Has each of these pay a cent to each of the twenty behind them, the first following the last: so everyone has twenty
-/// entries paid and twenty received once this is booked.
+/// entries paid and twenty received once this is booked. They pay in turns, so that entries of an account lie apart.
 ///
 /// # Errors
 /// Where a payment is not taken.
 pub async fn fill(address: String, parties: Arc<Vec<Party>>) -> anyhow::Result<()> {
     on_own_thread(|| async move {
         anyhow::ensure!(parties.len() > SCREEN, "{} parties cannot pay {SCREEN} others each", parties.len());
-        let (requests, mut connection) = (Requests::new(&address, &parties)?, Connection::open(&address).await?);
-        for (caller, payer) in parties.iter().enumerate() {
-            let creditors = (0..SCREEN).map(|nth| &parties[(caller + 1 + nth) % parties.len()]);
-            connection.exchange(requests.pay(caller, payer, creditors)?).await.map_err(anyhow::Error::msg)?;
-        }
-        Ok(())
+        let requests = Requests::new(&address, &parties)?;
+        let pay = async |first: usize| {
+            let mut connection = Connection::open(&address).await?;
+            for nth in 1..=SCREEN {
+                for caller in (first..parties.len()).step_by(CONNECTIONS) {
+                    let creditor = std::iter::once(&parties[(caller + nth) % parties.len()]);
+                    connection.exchange(requests.pay(caller, &parties[caller], creditor)?).await.map_err(anyhow::Error::msg)?;
+                }
+            }
+            anyhow::Ok(())
+        };
+        try_join_all((0..CONNECTIONS).map(pay)).await.map(drop)
     })
     .await
 }
