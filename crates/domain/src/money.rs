@@ -141,13 +141,11 @@ impl Money {
     /// The amount as a decimal with exactly the currency's places.
     #[must_use]
     pub fn decimal(self) -> String {
-        let places = self.currency.places();
-        let digits = format!("{:0>width$}", self.minor.unsigned_abs(), width = places + 1);
-        let (whole, fraction) = digits.split_at(digits.len() - places);
-        let sign = if self.minor < 0 { "-" } else { "" };
-        match places {
-            0 => format!("{sign}{whole}"),
-            _ => format!("{sign}{whole}.{fraction}"),
+        let (places, sign) = (self.currency.places(), if self.minor < 0 { "-" } else { "" });
+        let digits = format!("{sign}{:0>width$}", self.minor.unsigned_abs(), width = places + 1);
+        match digits.split_at(digits.len() - places) {
+            (_, "") => digits,
+            (whole, fraction) => [whole, fraction].join("."),
         }
     }
 }

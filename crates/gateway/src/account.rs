@@ -1,6 +1,6 @@
 //! Accounts and balances. This module must never decide who may see one.
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject, parser::types::Field};
 use domain::AccountId;
 use projections::{AccountRow, BalanceRow};
 
@@ -9,9 +9,11 @@ use crate::{
     cursors::List,
     customer::Customer,
     errors::Failure,
+    page::{Page, page, page_complexity, page_size},
     payment::Payment,
+    plain::{AtOnce, Json, Plain},
     scalars::{Currency, DateTime, Decimal, Iban},
-    schema::{Page, bank, page, page_complexity, page_size},
+    schema::bank,
     transaction::Transaction,
 };
 
@@ -32,6 +34,17 @@ pub(crate) struct Money {
 impl From<domain::Money> for Money {
     fn from(money: domain::Money) -> Self {
         Self { amount: Decimal(money.decimal()), currency: Currency(money.currency()) }
+    }
+}
+
+impl Plain for Money {
+    fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
+        match field.name.node.as_str() {
+            "amount" => json.word(&self.amount.0),
+            "currency" => json.word(self.currency.0.code()),
+            _ => return None,
+        }
+        Some(())
     }
 }
 
@@ -56,6 +69,19 @@ impl Balance {
 
     pub(crate) async fn read(bank: &Bank, account: &AccountRow) -> Result<Self, Failure> {
         Ok(Self::new(account, &bank.overview(account.id).await?.balance(account.id)?))
+    }
+}
+
+impl Plain for Balance {
+    fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
+        match field.name.node.as_str() {
+            "booked" => json.object(&self.booked, &field.selection_set.node)?,
+            "available" => json.object(&self.available, &field.selection_set.node)?,
+            "version" => json.bare(self.version),
+            "asOf" => json.shown(self.as_of.0),
+            _ => return None,
+        }
+        Some(())
     }
 }
 
@@ -111,8 +137,8 @@ impl Account {
         domain::Money::from_minor(self.row.overdraft_limit_minor, self.row.currency).into()
     }
 
-    async fn balance(&self, ctx: &Context<'_>) -> Result<Balance> {
-        Ok(Balance::read(bank(ctx), &self.row).await?)
+    async fn balance(&self, ctx: &Context<'_>) -> Result<AtOnce<Balance>> {
+        Ok(AtOnce(Balance::read(bank(ctx), &self.row).await?))
     }
 
     /// Newest first.
@@ -122,13 +148,13 @@ impl Account {
         ctx: &Context<'_>,
         #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
-    ) -> Result<Page<Transaction>> {
+    ) -> Result<AtOnce<Page<Transaction>>> {
         let size = page_size(first)?;
         let list = List::of("transactions", self.row.id);
         let newest = list.place(after.as_deref())?.map_or(u64::MAX, |[version]| version.saturating_sub(1));
         let rows = bank(ctx).overview(self.row.id).await?.entries_down(self.row.id, newest, size + 1).map_err(Failure::from)?;
         let rows = rows.into_iter().map(|entry| (list.cursor(&[entry.version]), Transaction { account: self.row.clone(), entry }));
-        Ok(page(rows.collect(), size, after.is_none()))
+        Ok(AtOnce(page(rows.collect(), size, after.is_none())))
     }
 
     /// Payments that debit this account, newest first.

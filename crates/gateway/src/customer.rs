@@ -8,8 +8,9 @@ use crate::{
     Bank, ReadError,
     account::Account,
     cursors::List,
+    page::{Page, page, page_complexity, page_size},
     scalars::{Currency, DateTime, Iban},
-    schema::{Page, bank, page, page_complexity, page_size},
+    schema::bank,
 };
 
 /// The name under which the bank itself is shown.

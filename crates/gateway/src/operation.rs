@@ -23,6 +23,7 @@ use crate::{
     errors::Failure,
     limits::Limits,
     operation_metrics::{OperationMetrics, count_errors, label},
+    plain::NothingToMerge,
     shape::{self, Shape},
     validated::{Validated, ValidatedDocuments, variables_fit},
 };
@@ -131,10 +132,10 @@ impl Gateway {
         }
         let document = shape::parse(&text)?;
         let operation = select(&document, params.operation_name.as_deref())?;
-        self.check(&document, operation, &params.variables)?;
+        let Shape { merges, .. } = self.check(&document, operation, &params.variables)?;
         self.schema.check(&document, operation, &mut params.variables, caller)?;
         let (label, kind) = (label(&document, operation), operation.ty);
-        let validation = Validation::Due(self.validated.keep(text, &document, &label));
+        let validation = Validation::Due(self.validated.keep(text, &document, &label, merges));
         let mut request = self.schema.request(document, params.variables, caller);
         request.operation_name = params.operation_name;
         Ok(Operation { request, label, kind, validation })
@@ -148,11 +149,14 @@ impl Gateway {
         arguments::complete(operation, &mut variables);
         let mut request = self.schema.request(validated.document.clone(), variables, caller);
         request.operation_name = params.operation_name.take();
+        if !validated.merges {
+            request = request.data(NothingToMerge);
+        }
         Some(Operation { request, label: validated.label.clone(), kind: operation.ty, validation: Validation::Done })
     }
 
     /// Refuses what is too large or lacks a variable, before anything looks at it more closely.
-    fn check(&self, document: &ExecutableDocument, operation: &OperationDefinition, variables: &Variables) -> Result<(), ServerError> {
+    fn check(&self, document: &ExecutableDocument, operation: &OperationDefinition, variables: &Variables) -> Result<Shape, ServerError> {
         let shape = Shape::of(document, operation);
         let within = |what: &str, count: usize, most: usize| {
             let failure = || Failure::LimitExceeded(format!("An operation has at most {most} {what}; this one has more."));
@@ -167,7 +171,8 @@ impl Gateway {
         if operation.ty == OperationType::Subscription && shape.root_fields != 1 {
             return Err(shape::bad_request("A subscription has one root field.", None));
         }
-        shape::required_variables(operation, variables)
+        shape::required_variables(operation, variables)?;
+        Ok(shape)
     }
 
     /// Runs a query or a mutation.

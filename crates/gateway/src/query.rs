@@ -9,9 +9,10 @@ use crate::{
     cursors::List,
     customer::{Customer, Payee},
     errors::Failure,
+    page::{Page, page, page_complexity, page_size},
     payment::Payment,
     scalars::{Iban, Position},
-    schema::{Page, bank, caller, operator, page, page_complexity, page_size, signed_in},
+    schema::{bank, caller, operator, signed_in},
     system::System,
     transaction::Transaction,
 };

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_graphql::{
     Context, Request, Response, SDLExportOptions, Schema, SchemaBuilder, ServerResult, ValidationMode, Variables,
-    connection::{Connection, EmptyFields},
     parser::types::{ExecutableDocument, OperationDefinition},
     registry::Registry,
 };
@@ -12,12 +11,9 @@ use domain::CustomerId;
 use futures_util::{Stream, StreamExt as _};
 
 use crate::{
-    Bank, Caller, Introspection, Limits, arguments, cursors::Cursor, errors::Failure, mutation::Mutation, operation::is_refused,
-    query::Query, subscription::Subscription, types::Types,
+    Bank, Caller, Introspection, Limits, arguments, errors::Failure, mutation::Mutation, operation::is_refused, query::Query,
+    subscription::Subscription, types::Types,
 };
-
-/// Largest page that is given out at once, whatever is asked for.
-const MAX_PAGE: usize = 100;
 
 /// Errors that say why nothing was run: more than anybody reads, and a document can have one for every few bytes.
 const MOST_ERRORS: usize = 20;
@@ -137,30 +133,6 @@ pub(crate) fn operator(ctx: &Context<'_>) -> Result<(), Failure> {
         Caller::Customer(_) => Err(Failure::Forbidden("This is for operators of the bank.")),
         Caller::Anonymous => Err(Failure::Unauthenticated),
     }
-}
-
-/// A Relay connection whose cursors are opaque strings.
-pub(crate) type Page<N> = Connection<Cursor, N, EmptyFields, EmptyFields>;
-
-/// How many rows a page has.
-pub(crate) fn page_size(first: Option<i32>) -> Result<usize, Failure> {
-    match usize::try_from(first.unwrap_or(20)) {
-        Ok(size) => Ok(size.min(MAX_PAGE)),
-        Err(_) => Err(Failure::BadInput("first must not be negative.".to_owned())),
-    }
-}
-
-/// What a page counts as, where `one` of its rows counts as so much: it is as long as it may be.
-pub(crate) fn page_complexity(first: Option<i32>, one: usize) -> usize {
-    let rows = usize::try_from(first.unwrap_or(20)).unwrap_or(0).min(MAX_PAGE);
-    rows.saturating_mul(one).saturating_add(1)
-}
-
-/// A page of `rows`, of which one more than `size` was looked for.
-pub(crate) fn page<N: async_graphql::OutputType>(rows: Vec<(Cursor, N)>, size: usize, from_start: bool) -> Page<N> {
-    let mut page = Page::new(!from_start, rows.len() > size);
-    page.edges.extend(rows.into_iter().take(size).map(|(cursor, node)| async_graphql::connection::Edge::new(cursor, node)));
-    page
 }
 
 /// Gives every error a code: those without one are about the request itself.

@@ -21,6 +21,9 @@ pub(crate) struct Shape {
     pub selections: usize,
     /// How deep they lie in each other, as far as they were looked at.
     pub levels: usize,
+    /// Whether an object is asked for two fields under one key, which are to be merged (GraphQL §6.3.3), as far as they
+    /// were looked at.
+    pub merges: bool,
 }
 
 impl Shape {
@@ -29,7 +32,7 @@ impl Shape {
     pub(crate) fn of(document: &ExecutableDocument, operation: &OperationDefinition) -> Self {
         let mut shape = Self::default();
         let mut walk = Walk { document, within: HashSet::new() };
-        walk.count(&operation.selection_set.node, 1, true, &mut shape);
+        walk.count(&operation.selection_set.node, 1, true, &mut HashSet::new(), &mut shape);
         shape
     }
 
@@ -38,7 +41,7 @@ impl Shape {
         let mut shape = Self::default();
         let mut walk = Walk { document, within: HashSet::new() };
         for (_, operation) in document.operations.iter() {
-            walk.count(&operation.node.selection_set.node, 1, true, &mut shape);
+            walk.count(&operation.node.selection_set.node, 1, true, &mut HashSet::new(), &mut shape);
         }
         shape
     }
@@ -63,7 +66,8 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn count(&mut self, selections: &'a SelectionSet, level: usize, is_root: bool, shape: &mut Shape) {
+    /// `keys` are those that the object has so far.
+    fn count(&mut self, selections: &'a SelectionSet, level: usize, is_root: bool, keys: &mut HashSet<&'a str>, shape: &mut Shape) {
         for selection in &selections.items {
             shape.levels = shape.levels.max(level);
             if shape.selections > MOST_SELECTIONS || level > MOST_LEVELS {
@@ -74,15 +78,16 @@ impl<'a> Walk<'a> {
                 Selection::Field(field) => {
                     shape.root_fields += usize::from(is_root);
                     shape.aliases += usize::from(field.node.alias.is_some());
-                    self.count(&field.node.selection_set.node, level + 1, false, shape);
+                    shape.merges |= !keys.insert(&field.node.response_key().node);
+                    self.count(&field.node.selection_set.node, level + 1, false, &mut HashSet::new(), shape);
                 }
-                Selection::InlineFragment(fragment) => self.count(&fragment.node.selection_set.node, level + 1, is_root, shape),
+                Selection::InlineFragment(fragment) => self.count(&fragment.node.selection_set.node, level + 1, is_root, keys, shape),
                 Selection::FragmentSpread(spread) => {
                     let name = &spread.node.fragment_name.node;
                     if let Some((name, fragment)) = self.document.fragments.get_key_value(name)
                         && self.within.insert(name)
                     {
-                        self.count(&fragment.node.selection_set.node, level + 1, is_root, shape);
+                        self.count(&fragment.node.selection_set.node, level + 1, is_root, keys, shape);
                         self.within.remove(name);
                     }
                 }
@@ -205,12 +210,31 @@ mod tests {
 
     #[test]
     fn fragments_count_wherever_they_are_spread() {
-        assert_eq!(shape("{ a b: c { d: e f } }"), Shape { root_fields: 2, aliases: 2, selections: 4, levels: 2 });
+        assert_eq!(shape("{ a b: c { d: e f } }"), Shape { root_fields: 2, aliases: 2, selections: 4, levels: 2, merges: false });
         assert_eq!(
             shape("{ a ...F ... { g } } fragment F on Query { b: c d }"),
-            Shape { root_fields: 4, aliases: 1, selections: 6, levels: 2 }
+            Shape { root_fields: 4, aliases: 1, selections: 6, levels: 2, merges: false }
         );
-        assert_eq!(shape("{ ...F } fragment F on Query { a: b ...F }"), Shape { root_fields: 1, aliases: 1, selections: 3, levels: 2 });
+        assert_eq!(
+            shape("{ ...F } fragment F on Query { a: b ...F }"),
+            Shape { root_fields: 1, aliases: 1, selections: 3, levels: 2, merges: false }
+        );
+    }
+
+    #[test]
+    fn what_is_to_be_merged_is_seen_through_fragments() {
+        for merges in [
+            "{ a a }",
+            "{ a b: a a: c }",
+            "{ a { b } ...F } fragment F on Q { a { c } }",
+            "{ a { b { c } } a { b { d } } }",
+            "{ a ... { a } }",
+        ] {
+            assert!(shape(merges).merges, "{merges}");
+        }
+        for none in ["{ a b }", "{ a { b } c { b } }", "{ a { ...F } b { ...F } } fragment F on Q { c { d } }", "{ a: b b: a }"] {
+            assert!(!shape(none).merges, "{none}");
+        }
     }
 
     #[test]

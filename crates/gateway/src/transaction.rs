@@ -1,6 +1,6 @@
 //! Entries on accounts. This module must never decide who may see one.
 
-use async_graphql::{Context, Enum, ID, Object, Result};
+use async_graphql::{Context, Enum, ID, Object, Result, parser::types::Field};
 use domain::TransactionId;
 use projections::{AccountRow, EntryRow};
 
@@ -9,6 +9,7 @@ use crate::{
     customer::Payee,
     errors::Failure,
     payment::Payment,
+    plain::{Json, Plain},
     scalars::DateTime,
     schema::{bank, caller},
 };
@@ -29,13 +30,21 @@ impl Transaction {
     fn money(&self, minor: i64) -> Money {
         domain::Money::from_minor(minor, self.account.currency).into()
     }
+
+    const fn transaction_id(&self) -> TransactionId {
+        TransactionId { account: self.account.id, version: self.entry.version }
+    }
+
+    const fn is_debit(&self) -> bool {
+        self.entry.amount_minor < 0
+    }
 }
 
 /// One entry on one account.
 #[Object]
 impl Transaction {
     pub(crate) async fn id(&self) -> ID {
-        TransactionId { account: self.account.id, version: self.entry.version }.to_string().into()
+        self.transaction_id().to_string().into()
     }
 
     async fn account(&self) -> Account {
@@ -43,7 +52,7 @@ impl Transaction {
     }
 
     async fn direction(&self) -> Direction {
-        if self.entry.amount_minor < 0 { Direction::Debit } else { Direction::Credit }
+        if self.is_debit() { Direction::Debit } else { Direction::Credit }
     }
 
     async fn amount(&self) -> Money {
@@ -74,5 +83,22 @@ impl Transaction {
 
     async fn payment(&self, ctx: &Context<'_>) -> Result<Option<Payment>> {
         Ok(Payment::find(bank(ctx), caller(ctx), self.entry.payment).await?)
+    }
+}
+
+impl Plain for Transaction {
+    fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
+        let selected = &field.selection_set.node;
+        match field.name.node.as_str() {
+            "id" => json.shown(self.transaction_id()),
+            "direction" => json.word(if self.is_debit() { "DEBIT" } else { "CREDIT" }),
+            "amount" => json.object(&self.money(self.entry.amount_minor.saturating_abs()), selected)?,
+            "balanceAfter" => json.object(&self.money(self.entry.balance_after_minor), selected)?,
+            "version" => json.bare(graphql_int(self.entry.version)),
+            "reference" => json.text(self.entry.reference.as_ref().map(domain::Reference::as_str)),
+            "bookedAt" => json.shown(self.entry.at),
+            _ => return None,
+        }
+        Some(())
     }
 }

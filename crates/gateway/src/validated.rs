@@ -28,6 +28,8 @@ pub(crate) struct Validated {
     pub(crate) document: ExecutableDocument,
     /// What its operation is known by.
     pub(crate) label: String,
+    /// Whether fields of an object are to be merged, see [`Shape::merges`](crate::shape::Shape).
+    pub(crate) merges: bool,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,7 @@ impl ValidatedDocuments {
 
     /// Keeps a document that is about to be validated, where it may be remembered: it is short, and has nothing in it that
     /// is not run and so not validated. Its text is what [`Self::settle`] asks for.
-    pub(crate) fn keep(&self, text: Arc<str>, document: &ExecutableDocument, label: &str) -> Option<Arc<str>> {
+    pub(crate) fn keep(&self, text: Arc<str>, document: &ExecutableDocument, label: &str, merges: bool) -> Option<Arc<str>> {
         let may_be_remembered = text.len() <= DOCUMENT_BYTES && document.operations.iter().count() == 1 && !introspects(document);
         if !may_be_remembered {
             return None;
@@ -64,7 +66,7 @@ impl ValidatedDocuments {
         if let Some((text, _)) = entries.get_key_value(&text) {
             return Some(Arc::clone(text));
         }
-        let validated = Arc::new(Validated { document: document.clone(), label: label.to_owned() });
+        let validated = Arc::new(Validated { document: document.clone(), label: label.to_owned(), merges });
         entries.put(Arc::clone(&text), Entry { validated, is_good: false });
         Some(text)
     }

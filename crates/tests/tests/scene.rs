@@ -323,3 +323,29 @@ async fn a_log_can_be_read_by_people() {
     }
     assert!(text.contains("Booked") && text.contains("Lunch"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_screen_that_is_asked_for_again_is_answered_alike() {
+    let bank = bank(&[]).await;
+    for amount in ["0.10", "0.20"] {
+        bank.pay(&bank.david_iban, amount, "EUR", ", reference: \"\\\"tea\\\"\"", ", waitFor: FINAL").await;
+    }
+    let page = "nodes { version amount { amount } balanceAfter { amount currency } reference } pageInfo { hasNextPage }";
+    let counterparties = "edges { cursor node { id counterparty { name } } }";
+    let account = |selected: String| format!("{{ account(id: \"{}\") {{ balance {{ version }} {selected} }} }}", bank.lisa_account);
+    for query in [
+        account(format!("transactions(first: 2) {{ {page} }}")),
+        account(format!("transactions(first: 2) {{ {page} {counterparties} }}")),
+        // Fields under one key are merged (GraphQL §6.3.3), whichever of them is written at once.
+        account(format!("transactions(first: 2) {{ {page} }} transactions(first: 2) {{ {counterparties} }} balance {{ asOf }}")),
+        account(format!("transactions(first: 2) {{ {page} nodes {{ id }} ...P }}"))
+            + " fragment P on TransactionConnection { nodes { direction } }",
+    ] {
+        let first = bank.lisa.execute(&query).await.expect("an answer");
+        assert_eq!(first["account"]["transactions"]["nodes"][0]["reference"], "\"tea\"", "{query}");
+        assert_eq!(first["account"]["transactions"]["nodes"][1]["amount"]["amount"], "0.10", "{query}");
+        for _ in 0..2 {
+            assert_eq!(bank.lisa.execute(&query).await.expect("an answer"), first, "{query}");
+        }
+    }
+}

@@ -11,12 +11,15 @@ use axum::{
     response::Response,
 };
 use projections::{RejectedBy, count_rejects};
-use serde::Serialize;
 
 use crate::{
     errors::{Failure, RETRY_AFTER},
     operation::is_refused,
+    plain::{write_json, write_value},
 };
+
+/// Bytes that most answers fit into.
+const ROOM: usize = 512;
 
 /// What a client takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,19 +80,18 @@ fn thousandths(weight: &str) -> u32 {
     }
 }
 
-/// An answer as it is sent: one that nothing was run for has no `data`.
-#[derive(Serialize)]
-pub(super) struct Wire<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a Value>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [ServerError],
-}
-
-impl<'a> From<&'a Answer> for Wire<'a> {
-    fn from(answer: &'a Answer) -> Self {
-        Self { data: (!is_refused(answer)).then_some(&answer.data), errors: &answer.errors }
+/// Writes an answer as it is sent: one that nothing was run for has no `data`.
+pub(super) fn write(answer: &Answer, json: &mut Vec<u8>) {
+    json.push(b'{');
+    if !is_refused(answer) {
+        json.extend_from_slice(b"\"data\":");
+        write_value(&answer.data, json);
     }
+    if !answer.errors.is_empty() {
+        json.extend_from_slice(if is_refused(answer) { b"\"errors\":" } else { b",\"errors\":" });
+        write_json(&answer.errors, json);
+    }
+    json.push(b'}');
 }
 
 /// The answer to one operation.
@@ -103,12 +105,20 @@ pub(super) fn one(answer: &Answer, media: Media) -> Response {
     } else {
         StatusCode::BAD_REQUEST
     };
-    json(status, media, &Wire::from(answer))
+    let mut json = Vec::with_capacity(ROOM);
+    write(answer, &mut json);
+    response(status, media, json)
 }
 
 /// The answers to an array of operations.
 pub(super) fn many(answers: &[Answer], media: Media) -> Response {
-    json(StatusCode::OK, media, &answers.iter().map(Wire::from).collect::<Vec<_>>())
+    let mut json = vec![b'['];
+    for (number, answer) in answers.iter().enumerate() {
+        json.extend_from_slice(if number == 0 { b"" } else { b"," });
+        write(answer, &mut json);
+    }
+    json.push(b']');
+    response(StatusCode::OK, media, json)
 }
 
 /// What is refused before there is an operation.
@@ -119,7 +129,9 @@ pub(super) fn failure(failure: Failure) -> Response {
 /// What is refused with a status of its own.
 pub(super) fn with_status(status: StatusCode, failure: Failure) -> Response {
     count_rejects(RejectedBy::Transport, failure.code(), 1);
-    json(status, Media::Json, &Wire { data: None, errors: &[failure.into()] })
+    let mut json = Vec::new();
+    write(&Answer::from_errors(vec![failure.into()]), &mut json);
+    response(status, Media::Json, json)
 }
 
 /// What is refused because of its method.
@@ -149,10 +161,8 @@ fn status_of_code(code: &str) -> Option<StatusCode> {
     }
 }
 
-fn json<T: Serialize>(status: StatusCode, media: Media, body: &T) -> Response {
-    // What is serialized are strings, numbers and maps of them: that cannot fail.
-    let body = serde_json::to_vec(body).unwrap_or_default();
-    let mut response = Response::new(Body::from(body));
+fn response(status: StatusCode, media: Media, json: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(json));
     *response.status_mut() = status;
     let content_type = match media {
         Media::GraphqlResponse => "application/graphql-response+json; charset=utf-8",

@@ -6,8 +6,8 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::answer::Wire;
-use crate::{object::Object, operation::Params};
+use super::answer;
+use crate::{object::Object, operation::Params, plain::write_json};
 
 /// The subprotocol that a client must offer.
 pub(super) const SUBPROTOCOL: &str = "graphql-transport-ws";
@@ -34,10 +34,6 @@ pub(super) enum Tell<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<Map<String, Value>>,
     },
-    Next {
-        id: &'a str,
-        payload: Wire<'a>,
-    },
     Error {
         id: &'a str,
         payload: &'a [ServerError],
@@ -47,11 +43,18 @@ pub(super) enum Tell<'a> {
     },
 }
 
-impl<'a> Tell<'a> {
-    pub(super) fn next(id: &'a str, answer: &'a Answer) -> Self {
-        Self::Next { id, payload: Wire::from(answer) }
-    }
+/// An answer, of several maybe.
+pub(super) fn next(id: &str, answer: &Answer) -> Message {
+    let mut json = br#"{"type":"next","id":"#.to_vec();
+    write_json(&id, &mut json);
+    json.extend_from_slice(br#","payload":"#);
+    answer::write(answer, &mut json);
+    json.push(b'}');
+    // What is written is text.
+    Message::Text(Utf8Bytes::try_from(json).unwrap_or_default())
+}
 
+impl Tell<'_> {
     pub(super) fn message(&self) -> Message {
         // What is serialized are strings, numbers and maps of them: that cannot fail.
         Message::Text(serde_json::to_string(self).unwrap_or_default().into())

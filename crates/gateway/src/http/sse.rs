@@ -23,10 +23,7 @@ use futures_util::{
 };
 use tokio::time::timeout;
 
-use super::{
-    Door,
-    answer::{self, Wire},
-};
+use super::{Door, answer};
 use crate::{SignedIn, errors::Failure, operation::Operation};
 
 /// How often something is sent while there is nothing to say, so that nobody on the way takes the
@@ -52,13 +49,13 @@ pub(super) fn refused(answer: Answer) -> Response {
     stream(once(async move { next(&answer) }))
 }
 
-fn stream(answers: impl Stream<Item = String> + Send + 'static) -> Response {
+fn stream(answers: impl Stream<Item = Vec<u8>> + Send + 'static) -> Response {
     // With an empty field, without which a browser's EventSource would not tell of the event.
-    let events = answers.chain(once(async { "event: complete\ndata: \n\n".to_owned() }));
+    let events = answers.chain(once(async { b"event: complete\ndata: \n\n".to_vec() }));
     let alive = unfold(Box::pin(events), |mut events| async {
         match timeout(KEEP_ALIVE, events.next()).await {
             Ok(event) => event.map(|event| (event, events)),
-            Err(_) => Some((":\n\n".to_owned(), events)),
+            Err(_) => Some((b":\n\n".to_vec(), events)),
         }
     });
     let mut response = Response::new(Body::from_stream(alive.map(Ok::<_, Infallible>)));
@@ -68,9 +65,12 @@ fn stream(answers: impl Stream<Item = String> + Send + 'static) -> Response {
     response
 }
 
-fn next(answer: &Answer) -> String {
-    // What is serialized are strings, numbers and maps of them: that cannot fail. JSON has no line breaks.
-    format!("event: next\ndata: {}\n\n", serde_json::to_string(&Wire::from(answer)).unwrap_or_default())
+fn next(answer: &Answer) -> Vec<u8> {
+    let mut event = b"event: next\ndata: ".to_vec();
+    // JSON has no line breaks.
+    answer::write(answer, &mut event);
+    event.extend_from_slice(b"\n\n");
+    event
 }
 
 /// Ends when the token does.

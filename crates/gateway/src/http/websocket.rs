@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite;
 
 use super::{
     Door, answer,
-    protocol::{Close, SUBPROTOCOL, Said, Tell},
+    protocol::{Close, SUBPROTOCOL, Said, Tell, next},
 };
 use crate::{
     SignedIn,
@@ -222,7 +222,7 @@ impl Session {
     /// What the client is told of an event.
     fn told(&mut self, id: &str, event: Event) -> Message {
         let message = match &event {
-            Event::Next(answer) => Tell::next(id, answer).message(),
+            Event::Next(answer) => next(id, answer),
             Event::Refused(errors) => Tell::Error { id, payload: errors }.message(),
             Event::Complete => Tell::Complete { id }.message(),
         };
