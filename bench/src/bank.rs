@@ -190,8 +190,11 @@ impl Bank {
         watch::known(&operator, &accounts.account(last).to_string(), LONG).await?;
         // As a gateway whose directory has come so far would say.
         let log = LogName::new("accounts", None);
-        let end = self.broker.log(log.clone()).info().await.map_err(|why| anyhow!(why))?.last;
-        self.inner.seen.advance(&log, end);
+        let info = self.broker.log(log.clone()).info().await.map_err(|why| anyhow!(why))?;
+        self.inner.seen.advance(&log, info.last);
+        if info.replicas > 1 {
+            self.inner.durability += &format!(", {} replicas", info.replicas);
+        }
         let before = Ended::now(&self.serve).await?;
         let deposits = (0..accounts.count).map(|ordinal| accounts.deposit(ordinal));
         append_payments(&self.broker, self.setting.shards, &self.seen, deposits).await?;
@@ -214,13 +217,13 @@ impl Bank {
         }))
     }
 
-    /// Makes payments and waits until all are booked and in the read models; how long that took from the
-    /// first append on. They are drawn before.
+    /// Makes payments that were drawn, and waits until all are booked and in the read models; how long that took from the
+    /// first append on.
     ///
     /// # Errors
     /// Where one is not booked.
-    pub async fn pay(&mut self, mix: Mix, count: u64) -> anyhow::Result<Duration> {
-        let orders = self.draw(mix, count)?.collect::<anyhow::Result<Vec<_>>>()?;
+    pub async fn pay(&self, orders: Vec<PaymentOrder>) -> anyhow::Result<Duration> {
+        let count = orders.len() as u64;
         self.make(orders.into_iter().map(Ok), count).await
     }
 
@@ -277,12 +280,31 @@ impl Bank {
         &self.serve.address
     }
 
-    /// How many payments `serve` has booked since it was started.
+    /// How many payments have reached an end since `serve` was started.
     ///
     /// # Errors
     /// Where it does not say.
-    pub async fn booked(&self) -> anyhow::Result<u64> {
-        Ok(Ended::now(&self.serve).await?.booked)
+    pub async fn ended(&self) -> anyhow::Result<Ended> {
+        Ended::now(&self.serve).await
+    }
+
+    /// Waits until so many payments more than `before` are booked and in the read models, and then see [`Self::quiet`].
+    ///
+    /// # Errors
+    /// Where one is not booked.
+    pub async fn settle(&self, before: Ended, payments: u64, rest: Duration) -> anyhow::Result<()> {
+        watch::booked(&self.serve, before, payments, LONG).await?;
+        watch::level(&self.operator()?, LONG).await?;
+        self.quiet(rest).await
+    }
+
+    /// Waits until its processes are at rest for so long: read models and services write what they have gathered some seconds later, which
+    /// is not to fall upon whoever is measured next.
+    ///
+    /// # Errors
+    /// Where they never are.
+    pub async fn quiet(&self, rest: Duration) -> anyhow::Result<()> {
+        watch::quiet(rest, || self.all_groups()).await
     }
 
     /// All that runs, for counting what it uses.

@@ -41,6 +41,18 @@ impl Round {
     pub const fn is_warm_up(self) -> bool {
         self.number == 0
     }
+
+    /// Its number, 0 for the warm-up.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        self.number
+    }
+
+    /// The indices of so many that are compared, each round beginning with another: what one leaves behind for the next is
+    /// not to fall on the same one always.
+    pub fn turns(self, of: usize) -> impl Iterator<Item = usize> {
+        (0..of).map(move |turn| (turn + self.number.saturating_sub(1)) % of)
+    }
 }
 
 /// What is told of the processes in a run: when it began, and what they used.

@@ -1,5 +1,5 @@
 //! Load over HTTP/1.1 keep-alive, closed-loop for throughput, open-loop for latencies. It runs on one
-//! thread of its own, whose processor time is counted. This module must never know which server it is.
+//! thread of its own. This module must never know which server it is.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,6 +14,7 @@ use tokio::join;
 
 use crate::{
     connection::Connection,
+    cpu::{CpuSeconds, Group},
     load_thread::{LAST_WAIT, Pacer, Queue, Window, due_after, histogram, micros, on_own_thread},
     party::Party,
     requests::{Prepared, Requests},
@@ -24,7 +25,7 @@ use crate::{
 const MOST_WAITING: usize = 200_000;
 
 /// What is asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub enum Work {
     /// `{ __typename }`, by a customer: what the server costs before any of its work.
     Typename,
@@ -62,6 +63,8 @@ pub struct HttpLoad {
     pub warm_up: Duration,
     /// Measured.
     pub duration: Duration,
+    /// Whose processor time is counted meanwhile.
+    pub groups: Vec<Group>,
 }
 
 /// What came of a load, in the measured time only.
@@ -71,6 +74,8 @@ pub struct LoadResult {
     pub requests: u64,
     /// Payments that these requests carried.
     pub payments: u64,
+    /// Payments of all good answers, those of the warm-up and after the end too.
+    pub accepted: u64,
     /// The time in which they were.
     pub elapsed: Duration,
     /// Of the good answers, in microseconds: since the request was sent (closed), or was due (open).
@@ -79,8 +84,8 @@ pub struct LoadResult {
     pub errors: u64,
     /// What was wrong with the first of them.
     pub first_error: Option<String>,
-    /// Processor time of the load client.
-    pub client_cpu: Duration,
+    /// Processor time of those who were to be watched.
+    pub cpu: CpuSeconds,
 }
 
 impl HttpLoad {
@@ -98,13 +103,15 @@ impl HttpLoad {
         let open = stream::iter(0..self.connections).then(|_| Connection::open(&self.address));
         let connections: Vec<Connection> = open.try_collect().await.with_context(|| format!("connecting to {}", self.address))?;
         let window = Window::from_now(self.warm_up, self.duration);
-        let counts = Counts { latency: histogram()?, requests: 0, payments: 0, errors: 0, first_error: None };
+        let counts = Counts { latency: histogram()?, requests: 0, payments: 0, accepted: 0, errors: 0, first_error: None };
+        let groups = self.groups.clone();
         let client = Client { requests, window, turn: Cell::new(0), due: Queue::default(), counts: RefCell::new(counts), load: self };
         let all = connections.into_iter().map(|connection| client.serve(connection));
-        let (client_cpu, _, paced) = join!(window.cpu(), join_all(all), client.pace());
+        let (cpu, _, paced) = join!(window.cpu(groups), join_all(all), client.pace());
         paced?;
-        let Counts { latency, requests, payments, errors, first_error } = client.counts.into_inner();
-        Ok(LoadResult { requests, payments, elapsed: window.until - window.from, latency, errors, first_error, client_cpu })
+        let Counts { latency, requests, payments, accepted, errors, first_error } = client.counts.into_inner();
+        let elapsed = window.until - window.from;
+        Ok(LoadResult { requests, payments, accepted, elapsed, latency, errors, first_error, cpu: cpu? })
     }
 }
 
@@ -121,6 +128,7 @@ struct Counts {
     latency: Histogram<u64>,
     requests: u64,
     payments: u64,
+    accepted: u64,
     errors: u64,
     first_error: Option<String>,
 }
@@ -210,10 +218,12 @@ impl Client {
             Pace::Open(_) => self.window.holds(since),
         };
         let mut counts = self.counts.borrow_mut();
+        let payments = u64::try_from(payments).unwrap_or(u64::MAX);
+        counts.accepted += if outcome.is_ok() { payments } else { 0 };
         match outcome {
             Ok(()) if is_measured => {
                 counts.requests += 1;
-                counts.payments += u64::try_from(payments).unwrap_or(u64::MAX);
+                counts.payments += payments;
                 counts.latency.saturating_record(micros(now - since));
             }
             Ok(()) => {}

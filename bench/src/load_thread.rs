@@ -11,15 +11,15 @@ use std::{
 
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
-use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create, timerfd_settime,
-};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
 use tokio::{
     io::unix::AsyncFd,
     runtime::Builder,
     sync::{Notify, oneshot},
-    task::LocalSet,
+    task::{LocalSet, spawn_blocking},
 };
+
+use crate::cpu::{CpuSeconds, CpuWatch, Group};
 
 /// How long the last answers and messages are waited for.
 pub(crate) const LAST_WAIT: Duration = Duration::from_secs(10);
@@ -60,12 +60,6 @@ where
     result.await.context("the load client panicked")?
 }
 
-/// Processor time of this thread.
-pub(crate) fn thread_cpu() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
-}
-
 /// When load begins, and between which times it counts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
@@ -84,12 +78,12 @@ impl Window {
         (self.from..self.until).contains(&at)
     }
 
-    /// Processor time of this thread between the two times.
-    pub(crate) async fn cpu(self) -> Duration {
+    /// What these used of the processors between the two times. It is read beside the load, which is not to wait for it.
+    pub(crate) async fn cpu(self, groups: Vec<Group>) -> anyhow::Result<CpuSeconds> {
         tokio::time::sleep_until(self.from.into()).await;
-        let before = thread_cpu();
+        let watch = spawn_blocking(|| CpuWatch::start(groups)).await??;
         tokio::time::sleep_until(self.until.into()).await;
-        thread_cpu().saturating_sub(before)
+        spawn_blocking(move || watch.stop()).await?
     }
 }
 

@@ -77,7 +77,7 @@ pub fn versions() -> BTreeMap<String, String> {
     let commit = git(&["log", "-1", "--format=%h", "--abbrev=12"]);
     note("millrace", commit.map(|commit| commit + suffix));
     note("nats-server", said(Command::new(::tests::nats_server()).arg("--version")));
-    note("postgres", said(Command::new("psql").arg("--version")));
+    note("postgres", crate::postgres::Postgres::version_here());
     versions
 }
 

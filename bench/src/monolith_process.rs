@@ -47,20 +47,15 @@ impl Monolith {
         self.child.id()
     }
 
-    /// The customers of the accounts numbered from `first` on (the least is 1), so many.
+    /// The customer of the account of this number, the least of which is 1, and whose IBAN is that of the ordinal before.
     ///
     /// # Errors
     /// Where no token can be signed.
-    pub fn parties(first: u64, count: u64) -> anyhow::Result<Vec<Party>> {
-        (first..first + count).map(party).collect()
+    pub fn party(number: u64) -> anyhow::Result<Party> {
+        let iban = domain::account_iban(number - 1).context("no IBANs are left")?.to_string();
+        let number = i64::try_from(number)?;
+        Ok(Party { token: tokens::of_customer(&customer_id(number))?, account: account_id(number), iban })
     }
-}
-
-/// The account of a number has the customer of that number, and the IBAN of that ordinal.
-fn party(number: u64) -> anyhow::Result<Party> {
-    let iban = domain::account_iban(number - 1).context("no IBANs are left")?.to_string();
-    let number = i64::try_from(number)?;
-    Ok(Party { token: tokens::of_customer(&customer_id(number))?, account: account_id(number), iban })
 }
 
 impl Drop for Monolith {

@@ -12,12 +12,19 @@ pub struct Plan {
     pub runs: usize,
     /// Accounts of a small bank.
     pub accounts: u64,
-    /// Payments of a run of throughput: some seconds' worth.
+    /// Payments of a run of throughput: more than read models gather before they write, several times over.
     pub payments: u64,
+    /// The same where many banks stand beside each other, whose disk this bounds.
+    pub payments_of_many: u64,
     /// How long HTTP, websocket and PostgreSQL are under load before it is measured, and while it is; whole seconds.
     pub load_warm_up: Duration,
     /// See above.
     pub load: Duration,
+    /// How long processes have had nothing to do when the next one's turn begins: longer than the pauses between what they do
+    /// by themselves, as models and services write every five seconds.
+    pub rest: Duration,
+    /// The same for the memory of processes that it is measured of.
+    pub memory_rest: Duration,
     /// Websockets, each on an account of its own.
     pub subscribers: Vec<u64>,
     /// Payments in the logs that are rebuilt from.
@@ -50,9 +57,12 @@ impl Plan {
             quick: false,
             runs: RUNS,
             accounts: 10_000,
-            payments: 400_000,
+            payments: 800_000,
+            payments_of_many: 400_000,
             load_warm_up: Duration::from_secs(2),
             load: Duration::from_secs(10),
+            rest: Duration::from_secs(6),
+            memory_rest: Duration::from_secs(6),
             subscribers: vec![1_000, 10_000],
             rebuild_payments: 1_000_000,
             restart_payments: 10_000_000,
@@ -73,8 +83,11 @@ impl Plan {
             runs: QUICK_RUNS,
             accounts: 1_000,
             payments: 20_000,
+            payments_of_many: 20_000,
             load_warm_up: Duration::from_secs(1),
             load: Duration::from_secs(1),
+            rest: Duration::ZERO,
+            memory_rest: Duration::from_secs(1),
             subscribers: vec![200],
             rebuild_payments: 50_000,
             restart_payments: 50_000,

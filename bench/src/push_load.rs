@@ -15,6 +15,7 @@ use tokio::{join, task::spawn_local, time::timeout};
 
 use crate::{
     connection::Connection,
+    cpu::{CpuSeconds, Group},
     load_thread::{LAST_WAIT, Pacer, Queue, Window, due_after, histogram, micros, on_own_thread},
     party::Party,
     requests::{Prepared, Requests},
@@ -23,9 +24,7 @@ use crate::{
 
 /// How often it is looked whether the last messages have come.
 const LAST_LOOK: Duration = Duration::from_millis(10);
-/// Memory is at rest once it has changed by less than the hundredth part for as long as this, which is longer than the
-/// pauses between what a process does by itself; and how long that is waited for.
-const REST: Duration = Duration::from_secs(6);
+/// Memory is at rest once it has changed by less than the hundredth part for long enough; and how long that is waited for.
 const REST_PART: u64 = 100;
 const REST_WAIT: Duration = Duration::from_secs(60);
 const REST_LOOK: Duration = Duration::from_millis(500);
@@ -55,6 +54,10 @@ pub struct PushLoad {
     /// Server processes whose memory is read before and after the websockets are opened, if any; the load waits until it
     /// is at rest. It says something only of servers that had no load before: what they freed since, they would use again.
     pub server_pids: Vec<u32>,
+    /// How long their memory is then the same: longer than the pauses between what a process does by itself.
+    pub memory_rest: Duration,
+    /// Whose processor time is counted in the measured time.
+    pub groups: Vec<Group>,
 }
 
 /// What came of it, in the measured time only.
@@ -62,6 +65,8 @@ pub struct PushLoad {
 pub struct PushResult {
     /// Payments that were due.
     pub payments: u64,
+    /// Payments that were sent, those of the warm-up too.
+    pub sent: u64,
     /// Time in which they were due.
     pub elapsed: Duration,
     /// Of each payment whose message came, in microseconds, from when the payment was due until its creditor had it.
@@ -75,8 +80,8 @@ pub struct PushResult {
     pub memory_before_kib: u64,
     /// The same, with all websockets open and each subscribed, before the first payment.
     pub memory_after_kib: u64,
-    /// Processor time of the load client.
-    pub client_cpu: Duration,
+    /// Processor time of those who were to be watched.
+    pub cpu: CpuSeconds,
 }
 
 impl PushResult {
@@ -101,24 +106,24 @@ impl PushLoad {
         ensure!(self.per_request > 0 && self.connections > 0, "a load needs a connection and payments");
         let open = stream::iter(0..self.connections).then(|_| Connection::open(&self.address));
         let connections: Vec<Connection> = open.try_collect().await.with_context(|| format!("connecting to {}", self.address))?;
-        let memory_before_kib = memory_at_rest_kib(&self.server_pids).await?;
+        let memory_before_kib = memory_at_rest_kib(&self.server_pids, self.memory_rest).await?;
         let subscribers = subscribe(&self.address, &self.creditors).await?;
-        let memory_after_kib = memory_kib(&self.server_pids)?;
+        let memory_after_kib = memory_at_rest_kib(&self.server_pids, self.memory_rest).await?;
 
-        let window = Window::from_now(self.warm_up, self.duration);
+        let (window, groups) = (Window::from_now(self.warm_up, self.duration), self.groups.clone());
         let client = Rc::new(Client::new(self, window)?);
         for (creditor, subscriber) in subscribers.into_iter().enumerate() {
             client.free.push(creditor);
             spawn_local(Rc::clone(&client).listen(creditor, subscriber));
         }
         let all = connections.into_iter().map(|connection| client.send(connection));
-        let (client_cpu, _, paced) = join!(window.cpu(), join_all(all), client.pace());
+        let (cpu, _, paced) = join!(window.cpu(groups), join_all(all), client.pace());
         paced?;
         client.await_last().await;
         let counts = client.counts.borrow();
-        let (latency, payments, errors, first_error) = (counts.latency.clone(), counts.due, counts.errors, counts.first_error.clone());
+        let Counts { latency, due: payments, sent, errors, first_error } = counts.clone();
         let elapsed = window.until - window.from;
-        Ok(PushResult { payments, elapsed, latency, errors, first_error, memory_before_kib, memory_after_kib, client_cpu })
+        Ok(PushResult { payments, sent, elapsed, latency, errors, first_error, memory_before_kib, memory_after_kib, cpu: cpu? })
     }
 }
 
@@ -129,13 +134,13 @@ async fn subscribe(address: &str, creditors: &[Party]) -> anyhow::Result<Vec<Sub
 }
 
 /// The same once it no longer changes: what a process takes and gives back when it was started is not the subscribers'.
-async fn memory_at_rest_kib(pids: &[u32]) -> anyhow::Result<u64> {
+async fn memory_at_rest_kib(pids: &[u32], at_rest: Duration) -> anyhow::Result<u64> {
     if pids.is_empty() {
         return Ok(0);
     }
     let started = Instant::now();
     let (mut since, mut rest) = (started, memory_kib(pids)?);
-    while since.elapsed() < REST {
+    while since.elapsed() < at_rest {
         ensure!(started.elapsed() < REST_WAIT, "the memory of the server did not come to rest within {REST_WAIT:?}");
         tokio::time::sleep(REST_LOOK).await;
         let now = memory_kib(pids)?;
@@ -169,10 +174,11 @@ struct Payments {
     turn: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Counts {
     latency: Histogram<u64>,
     due: u64,
+    sent: u64,
     errors: u64,
     first_error: Option<String>,
 }
@@ -193,7 +199,7 @@ impl Client {
     fn new(load: PushLoad, window: Window) -> anyhow::Result<Self> {
         let requests = Requests::new(&load.address, &load.payers)?;
         let waiting = load.creditors.iter().map(|_| Waiting::default()).collect();
-        let counts = RefCell::new(Counts { latency: histogram()?, due: 0, errors: 0, first_error: None });
+        let counts = RefCell::new(Counts { latency: histogram()?, due: 0, sent: 0, errors: 0, first_error: None });
         Ok(Self { load, requests, window, waiting, free: Queue::default(), payments: Queue::default(), counts })
     }
 
@@ -218,9 +224,10 @@ impl Client {
                 let free = timeout(LAST_WAIT, self.free.pop()).await.ok().flatten();
                 creditors.push(free.context("no message came to any creditor for ten seconds")?);
             }
-            if self.window.holds(due) {
-                self.counts.borrow_mut().due += together;
-            }
+            let mut counts = self.counts.borrow_mut();
+            counts.sent += together;
+            counts.due += if self.window.holds(due) { together } else { 0 };
+            drop(counts);
             self.payments.push(Payments { due, creditors, turn: usize::try_from(number)? });
         }
         Ok(())

@@ -51,5 +51,6 @@ fn series(subject: &Subject, readings: &[Reading]) -> Option<Series> {
         cpu_seconds.entry(process.clone()).or_default().push(*seconds);
     }
     let load_before = readings.iter().map(|reading| reading.load_before).collect();
-    Some(Series { subject: subject.clone(), spread: Spread::of(&values)?, values, cpu_seconds, load_before })
+    let operations_of_runs = readings.iter().filter_map(|reading| reading.subject.operations).collect();
+    Some(Series { subject: subject.clone(), spread: Spread::of(&values)?, values, operations_of_runs, cpu_seconds, load_before })
 }

@@ -87,7 +87,7 @@ pub struct Subject {
     pub durability: String,
     /// Sizes that values depend on; series are compared only where these are equal.
     pub parameters: BTreeMap<String, u64>,
-    /// How many operations each run had, for the processor time of one; none where that makes no sense.
+    /// How many operations the first run had, for the processor time of one; none where that makes no sense.
     pub operations: Option<u64>,
 }
 
@@ -101,6 +101,9 @@ pub struct Series {
     pub values: Vec<f64>,
     /// Where they lie.
     pub spread: Spread,
+    /// How many operations each run had; empty in results of before these were kept.
+    #[serde(default)]
+    pub operations_of_runs: Vec<u64>,
     /// CPU seconds of each run, by process.
     pub cpu_seconds: BTreeMap<String, Vec<f64>>,
     /// The machine's load average over a minute before each run. It has in it what the bench did before.

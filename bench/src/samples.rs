@@ -26,6 +26,7 @@ pub(crate) fn series(id: &str, system: System, median: f64) -> Series {
         },
         spread: Spread { median, min: median * 0.99, max: median * 1.01 },
         values,
+        operations_of_runs: vec![1_000_000; 3],
         cpu_seconds: BTreeMap::from([("millrace".to_owned(), vec![4.0, 5.0, 6.0])]),
         load_before: vec![0.5; 3],
     }

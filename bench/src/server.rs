@@ -1,18 +1,18 @@
 //! What HTTP and websocket load is made on: a bank, or the monolith on its PostgreSQL, alike for whoever
 //! measures. This module must never know what is measured.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tests::tokens;
 
 use crate::{
-    bank::{Bank, LONG, Setting},
+    bank::{Bank, Setting},
     cpu::Group,
     monolith_process::Monolith,
     party::Party,
     postgres::Postgres,
     result::System,
-    watch,
+    watch::Ended,
 };
 
 /// One of them, running, with accounts.
@@ -117,20 +117,30 @@ impl Server {
         }])
     }
 
-    /// The customers of so many accounts, from the one of this ordinal (from 0) on.
+    /// How many accounts it has.
+    #[must_use]
+    pub fn accounts(&self) -> u64 {
+        match self {
+            Self::Millrace(bank) => bank.setting.accounts,
+            Self::Monolith { postgres, .. } => postgres.accounts(),
+        }
+    }
+
+    /// The customers of the accounts of these ordinals, from 0.
     ///
     /// # Errors
     /// Where no tokens can be had.
-    pub fn parties(&self, first: u64, count: u64) -> anyhow::Result<Arc<Vec<Party>>> {
+    pub fn parties(&self, ordinals: impl IntoIterator<Item = u64>) -> anyhow::Result<Arc<Vec<Party>>> {
         let of_bank = |bank: &Bank, ordinal: u64| {
             let token = tokens::of_customer(&bank.accounts.customer(ordinal).to_string())?;
             let (account, iban) = (bank.accounts.account(ordinal).to_string(), bank.accounts.iban(ordinal)?.to_string());
             anyhow::Ok(Party { token, account, iban })
         };
-        Ok(Arc::new(match self {
-            Self::Millrace(bank) => (first..first + count).map(|ordinal| of_bank(bank, ordinal)).collect::<anyhow::Result<_>>()?,
-            Self::Monolith { .. } => Monolith::parties(first + 1, count)?,
-        }))
+        let party = |ordinal| match self {
+            Self::Millrace(bank) => of_bank(bank, ordinal),
+            Self::Monolith { .. } => Monolith::party(ordinal + 1),
+        };
+        Ok(Arc::new(ordinals.into_iter().map(party).collect::<anyhow::Result<_>>()?))
     }
 
     /// The same with a new process that holds websockets. Of ours nothing that was booked stays: what a process takes and
@@ -152,30 +162,31 @@ impl Server {
         })
     }
 
-    /// How many payments it has booked since the process that counts them was started.
+    /// How many payments have reached an end, since the process that counts them was started.
     ///
     /// # Errors
     /// Where it does not say.
-    pub async fn booked(&self) -> anyhow::Result<u64> {
+    pub async fn ended(&self) -> anyhow::Result<Ended> {
         match self {
-            Self::Millrace(bank) => bank.booked().await,
-            Self::Monolith { postgres, .. } => {
-                let last = "select coalesce(max(id), 0) from payments";
-                let last: i64 = postgres.connect().await?.query_one(last, &[]).await?.get(0);
-                Ok(u64::try_from(last)?)
-            }
+            Self::Millrace(bank) => bank.ended().await,
+            Self::Monolith { postgres, .. } => postgres.ended().await,
         }
     }
 
-    /// Waits until what was accepted is worked off.
+    /// Waits until what was accepted since `before`, so many payments, is booked and shown, and nothing was left to be done for
+    /// as long as `rest`.
     ///
     /// # Errors
-    /// Where it is not.
-    pub async fn settle(&self) -> anyhow::Result<()> {
+    /// Where one of them is not booked.
+    pub async fn settle(&self, before: Ended, accepted: u64, rest: Duration) -> anyhow::Result<()> {
         match self {
-            Self::Millrace(bank) => watch::level(&bank.operator()?, LONG).await,
+            Self::Millrace(bank) => bank.settle(before, accepted, rest).await,
             // It has booked what it has answered.
-            Self::Monolith { .. } => Ok(()),
+            Self::Monolith { .. } => {
+                let (now, expected) = (self.ended().await?, Ended { booked: before.booked + accepted, ..before });
+                anyhow::ensure!(now == expected, "of {accepted} payments since {before:?} there are {now:?}");
+                Ok(())
+            }
         }
     }
 }

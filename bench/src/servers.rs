@@ -72,8 +72,7 @@ impl Servers {
         }
         let first = said.first().cloned().context("a server")?;
         ensure!(said.iter().all(|other| *other == first), "the servers sync differently: {said:?}");
-        let replicas = if self.nodes.len() == 1 { String::new() } else { format!(", {} replicas", self.nodes.len()) };
-        Ok(format!("nats-server sync_interval: {first}{replicas}"))
+        Ok(format!("nats-server sync_interval: {first}"))
     }
 
     /// Whether all answer, and a cluster has a leader that sees all of them.

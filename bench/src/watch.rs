@@ -5,6 +5,8 @@ use std::time::Duration;
 use ::tests::{Client, Dev};
 use anyhow::{Context as _, ensure};
 
+use crate::cpu::{CpuWatch, Group};
+
 /// Between two looks: one takes the bank a fraction of a millisecond, and runs take seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -73,6 +75,31 @@ pub async fn known(operator: &Client, id: &str, patience: Duration) -> anyhow::R
         Ok((data["node"]["id"] == id).then_some(()))
     })
     .await
+}
+
+/// What is used meanwhile by processes that have nothing to do, in CPU seconds together.
+const IDLE_SECONDS: f64 = 0.5;
+/// How long that is waited for.
+const QUIET_WAIT: Duration = Duration::from_secs(120);
+
+/// Waits until processes use next to nothing for as long as `rest`; not at all, where that is none.
+///
+/// # Errors
+/// Where they go on.
+pub async fn quiet(rest: Duration, groups: impl Fn() -> anyhow::Result<Vec<Group>>) -> anyhow::Result<()> {
+    if rest.is_zero() {
+        return Ok(());
+    }
+    let at_rest = async {
+        loop {
+            let watch = CpuWatch::start(groups()?)?;
+            tokio::time::sleep(rest).await;
+            if watch.stop()?.values().sum::<f64>() < IDLE_SECONDS {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    tokio::time::timeout(QUIET_WAIT, at_rest).await.with_context(|| format!("the processes did not come to rest within {QUIET_WAIT:?}"))?
 }
 
 /// Waits until `check` gives something.

@@ -14,6 +14,10 @@ struct Arguments {
     listen: String,
 }
 
+/// As Millrace has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;

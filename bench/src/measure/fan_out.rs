@@ -3,7 +3,8 @@
 
 use crate::{
     bank::DEFAULT_SHARDS,
-    bench::{Bench, Round, Watch, subject},
+    bench::{Bench, Round, Used, subject},
+    machine::load_now,
     push_load::PushLoad,
     result::{Better, Subject, System},
     server::Server,
@@ -38,7 +39,11 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
         for count in &subscribers {
             // A process that had as many websockets before has the memory for them already.
             servers = renewed(servers).await?;
-            for server in servers.iter().filter(|server| server.system() == System::Millrace || *count <= MOST_OF_MONOLITH) {
+            for turn in round.turns(servers.len()) {
+                let server = &servers[turn];
+                if server.system() != System::Millrace && *count > MOST_OF_MONOLITH {
+                    continue;
+                }
                 let run = run(bench, round, server, *count).await;
                 // What the monolith cannot do is its figure, and no reason to stop.
                 if let Err(error) = run {
@@ -63,24 +68,30 @@ async fn run(bench: &mut Bench, round: Round, server: &Server, count: u64) -> an
     bench.running(round, &format!("5. {count} subscribers, {}", server.system().name()));
     let load = PushLoad {
         address: server.address(),
-        payers: server.parties(0, PAYERS)?,
-        creditors: server.parties(PAYERS, count)?,
+        payers: server.parties(0..PAYERS)?,
+        creditors: server.parties(PAYERS..PAYERS + count)?,
         connections: CONNECTIONS,
         per_second: CHANGES_PER_SECOND,
         per_request: PER_REQUEST,
         warm_up: bench.plan.load_warm_up,
         duration: bench.plan.load,
         server_pids: server.pids()?,
+        memory_rest: bench.plan.memory_rest,
+        groups: server.groups()?,
     };
-    let watch = Watch::start(server.groups()?)?;
+    let (load_before, before) = (load_now()?, server.ended().await?);
     let result = load.run().await?;
-    let used = watch.stop()?;
+    let used = Used::counted(load_before, result.cpu.clone());
     anyhow::ensure!(result.errors == 0, "{} of {} payments went wrong: {:?}", result.errors, result.payments, result.first_error);
+    let seconds = bench.plan.load.as_secs();
     let of = |id: &str, what: &str, unit: &str, goal| Subject {
         system: server.system(),
         durability: server.durability(),
         goal,
-        parameters: [("subscribers".to_owned(), count), ("changes a second".to_owned(), CHANGES_PER_SECOND)].into(),
+        parameters: [("subscribers", count), ("changes a second", CHANGES_PER_SECOND), ("seconds", seconds)]
+            .map(|(name, size)| (name.to_owned(), size))
+            .into(),
+        operations: Some(result.payments),
         ..subject(NUMBER, &format!("{count}-subscribers/{id}"), &format!("{what}, {count} subscribers"), unit, Better::Lower)
     };
     bench.keep(round, of("p50", "push p50", "ms", None), millis(&result.latency, 0.5), &used);
@@ -88,5 +99,5 @@ async fn run(bench: &mut Bench, round: Round, server: &Server, count: u64) -> an
     #[expect(clippy::cast_precision_loss, reason = "bytes of memory are far below 2^53")]
     let kib = result.bytes_a_subscriber(count) as f64 / 1_024.0;
     bench.keep(round, of("memory", "memory a subscriber", "KiB", Some(GOAL_KIB)), kib, &used.without_cpu());
-    server.settle().await
+    server.settle(before, result.sent, bench.plan.rest).await
 }

@@ -4,7 +4,7 @@
 
 use crate::{
     bank::{Bank, DEFAULT_SHARDS, Setting, ensure_room},
-    bench::{Bench, Watch, subject},
+    bench::{Bench, Watch, per_second, subject},
     mix::Mix,
     postgres::Skew,
     result::{Better, Subject},
@@ -29,7 +29,7 @@ const MOST_OF_POSTGRES: u64 = 1_000_000;
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let mut left_out = Vec::new();
     for accounts in bench.plan.many_accounts.clone() {
-        if let Err(why) = ensure_room(accounts, bench.plan.payments) {
+        if let Err(why) = ensure_room(accounts, 2 * (bench.plan.runs as u64 + 1) * bench.plan.payments) {
             left_out.push(why.to_string());
             continue;
         }
@@ -38,7 +38,7 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
         compare(bench, small, large, &format!("accounts/{accounts}"), &format!("{accounts} accounts")).await?;
     }
     let (accounts, payments) = (bench.plan.accounts, bench.plan.many_payments);
-    match ensure_room(accounts, payments) {
+    match ensure_room(accounts, payments + 2 * (bench.plan.runs as u64 + 1) * bench.plan.payments) {
         Ok(()) => {
             let small = open(bench, accounts).await?;
             let mut large = open(bench, accounts).await?;
@@ -63,9 +63,16 @@ async fn compare(bench: &mut Bench, mut small: Bank, mut large: Bank, id: &str, 
         if (accounts > small.setting.accounts) && accounts <= MOST_OF_POSTGRES { postgres(bench, NUMBER, accounts).await } else { None };
     for round in bench.rounds() {
         let watch = Watch::start(Vec::new())?;
-        let beside = throughput(NUMBER, &format!("{id}/beside"), &format!("a small bank, beside {what}"));
-        let of_small = run(bench, round, &mut small, Mix::Uniform, beside).await?;
-        let of_large = run(bench, round, &mut large, Mix::Uniform, throughput(NUMBER, id, what)).await?;
+        let (mut of_small, mut of_large) = (0.0, 0.0);
+        for turn in round.turns(2) {
+            let payments = bench.plan.payments;
+            if turn == 0 {
+                let beside = throughput(NUMBER, &format!("{id}/beside"), &format!("a small bank, beside {what}"));
+                of_small = run(bench, round, &mut small, Mix::Uniform, payments, beside).await?;
+            } else {
+                of_large = run(bench, round, &mut large, Mix::Uniform, payments, throughput(NUMBER, id, what)).await?;
+            }
+        }
         let part = subject(NUMBER, &format!("{id}/part"), &format!("{what}, of the small bank's payments/s"), "%", Better::Higher);
         let part = Subject { goal: Some(GOAL_PERCENT), durability: large.durability.clone(), ..part };
         bench.keep(round, part, 100.0 * of_large / of_small, &watch.stop()?);
@@ -78,27 +85,33 @@ async fn compare(bench: &mut Bench, mut small: Bank, mut large: Bank, id: &str, 
     for round in bench.rounds() {
         for per_second in bench.plan.again_per_second.clone() {
             let beside = (format!("{id}/beside"), format!("a small bank, beside {what}"));
-            latency::run(bench, round, &small, NUMBER, per_second, (&beside.0, &beside.1)).await?;
-            latency::run(bench, round, &large, NUMBER, per_second, (id, what)).await?;
+            let banks = [(&small, (beside.0.as_str(), beside.1.as_str())), (&large, (id, what))];
+            for turn in round.turns(banks.len()) {
+                latency::run(bench, round, banks[turn].0, NUMBER, per_second, banks[turn].1).await?;
+            }
         }
     }
     Ok(())
 }
 
-/// Makes many payments, and says what each took on disk: once, since it takes long and hardly varies.
+/// Makes many payments, and says how many a second, and what each took on disk: once, since it takes long and hardly varies.
 async fn fill(bench: &mut Bench, bank: &mut Bank, payments: u64) -> anyhow::Result<()> {
     bench.doing(&format!("8. Making {payments} payments"));
     let (before, watch) = (bank.disk_bytes()?, Watch::start(bank.all_groups()?)?);
-    bank.pay_many(Mix::Uniform, payments).await?;
+    let took = bank.pay_many(Mix::Uniform, payments).await?;
+    bank.quiet(bench.plan.rest).await?;
     let used = watch.stop()?;
     let bytes = bank.disk_bytes()?.saturating_sub(before);
-    let subject = Subject {
+    let of = |subject: Subject| Subject {
         durability: bank.durability.clone(),
         parameters: [("payments".to_owned(), payments)].into(),
         operations: Some(payments),
-        ..subject(NUMBER, "disk", &format!("disk a payment, over {payments}"), "bytes", Better::Lower)
+        ..subject
     };
+    let sustained = of(throughput(NUMBER, "sustained", &format!("{payments} payments in one go, drawing them included")));
+    bench.keep_once(sustained, per_second(payments, took), &used);
+    let disk = of(subject(NUMBER, "disk", &format!("disk a payment, over {payments}"), "bytes", Better::Lower));
     #[expect(clippy::cast_precision_loss, reason = "bytes of a disk are far below 2^53")]
-    bench.keep_once(subject, bytes as f64 / payments as f64, &used);
+    bench.keep_once(disk, bytes as f64 / payments as f64, &used.without_cpu());
     Ok(())
 }

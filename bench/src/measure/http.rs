@@ -3,8 +3,9 @@
 
 use crate::{
     bank::DEFAULT_SHARDS,
-    bench::{Bench, Round, Used, Watch, per_second, subject},
+    bench::{Bench, Round, Used, per_second, subject},
     http_load::{HttpLoad, LoadResult, Pace, Work},
+    machine::load_now,
     result::{Better, Subject},
     server::Server,
 };
@@ -13,8 +14,6 @@ const NUMBER: u8 = 3;
 const CONNECTIONS: usize = 64;
 /// Payments of a request with many.
 const BULK: usize = 100;
-/// Customers who pay each other.
-const PARTIES: u64 = 500;
 const BULK_GOAL: f64 = 50_000.0;
 /// What single payments are to reach of the ceiling, in percent.
 const SINGLE_GOAL_PERCENT: f64 = 70.0;
@@ -29,27 +28,28 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let mut servers = vec![Server::millrace(DEFAULT_SHARDS, 1, accounts).await?];
     servers.extend(bench.rival(NUMBER, Server::monolith(accounts).await));
     for round in bench.rounds() {
+        let turns: Vec<_> = round.turns(servers.len()).map(|turn| &servers[turn]).collect();
         let mut ceilings = Vec::new();
-        for server in &servers {
+        for server in &turns {
             let (result, used) = load(bench, round, server, Work::Typename).await?;
             let rate = per_second(result.requests, result.elapsed);
-            let ceiling = of(server, "typename", "`{__typename}`, the ceiling of server and client", "requests/s");
+            let ceiling = of(bench, server, "typename", "`{__typename}`, the ceiling of server and client", "requests/s");
             bench.keep(round, Subject { operations: Some(result.requests), ..ceiling }, rate, &used);
             ceilings.push(rate);
         }
-        for (server, ceiling) in servers.iter().zip(ceilings) {
+        for (server, ceiling) in turns.iter().zip(ceilings) {
             let (result, used) = load(bench, round, server, Work::Pay).await?;
             let rate = per_second(result.payments, result.elapsed);
-            bench.keep(round, of(server, "single", "one payment a request", "payments/s"), rate, &used);
-            let part =
-                Subject { goal: Some(SINGLE_GOAL_PERCENT), ..of(server, "single-part", "one payment a request, of the ceiling", "%") };
-            bench.keep(round, part, 100.0 * rate / ceiling, &used.without_cpu());
+            let single = of(bench, server, "single", "one payment a request", "payments/s");
+            bench.keep(round, Subject { operations: Some(result.payments), ..single }, rate, &used);
+            let part = of(bench, server, "single-part", "one payment a request, of the ceiling", "%");
+            bench.keep(round, Subject { goal: Some(SINGLE_GOAL_PERCENT), ..part }, 100.0 * rate / ceiling, &used.without_cpu());
         }
-        for server in &servers {
+        for server in &turns {
             let (result, used) = load(bench, round, server, Work::PayBulk(BULK)).await?;
             let rate = per_second(result.payments, result.elapsed);
-            let bulk = of(server, "bulk", &format!("{BULK} payments a request"), "payments/s");
-            bench.keep(round, Subject { goal: Some(BULK_GOAL), ..bulk }, rate, &used);
+            let bulk = of(bench, server, "bulk", &format!("{BULK} payments a request"), "payments/s");
+            bench.keep(round, Subject { goal: Some(BULK_GOAL), operations: Some(result.payments), ..bulk }, rate, &used);
         }
     }
     Ok(())
@@ -62,20 +62,22 @@ async fn load(bench: &Bench, round: Round, server: &Server, work: Work) -> anyho
         connections: CONNECTIONS,
         work,
         pace: Pace::Closed,
-        parties: server.parties(0, PARTIES)?,
+        parties: server.parties(0..server.accounts())?,
         warm_up: bench.plan.load_warm_up,
         duration: bench.plan.load,
+        groups: server.groups()?,
     };
-    let watch = Watch::start(server.groups()?)?;
+    let (load_before, before) = (load_now()?, server.ended().await?);
     let result = load.run().await?;
-    let used = watch.stop()?;
     anyhow::ensure!(result.errors == 0, "{} requests went wrong beside {}: {:?}", result.errors, result.requests, result.first_error);
-    server.settle().await?;
+    server.settle(before, result.accepted, bench.plan.rest).await?;
+    let used = Used::counted(load_before, result.cpu.clone());
     Ok((result, used))
 }
 
-fn of(server: &Server, id: &str, what: &str, unit: &str) -> Subject {
-    let parameters = [("connections".to_owned(), CONNECTIONS as u64)].into();
+fn of(bench: &Bench, server: &Server, id: &str, what: &str, unit: &str) -> Subject {
+    let sizes = [("connections", CONNECTIONS as u64), ("accounts", server.accounts()), ("seconds", bench.plan.load.as_secs())];
+    let parameters = sizes.map(|(name, size)| (name.to_owned(), size)).into();
     let (system, durability) = (server.system(), server.durability());
     Subject { system, durability, parameters, ..subject(NUMBER, id, what, unit, Better::Higher) }
 }

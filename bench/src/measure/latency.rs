@@ -4,7 +4,8 @@ use hdrhistogram::Histogram;
 
 use crate::{
     bank::DEFAULT_SHARDS,
-    bench::{Bench, Round, Watch, subject},
+    bench::{Bench, Round, Used, subject},
+    machine::load_now,
     push_load::PushLoad,
     result::{Better, Subject},
     server::Server,
@@ -15,10 +16,11 @@ const NUMBER: u8 = 2;
 const RATES: [u64; 2] = [100, 1_000];
 /// Quantiles, and what they are to be in milliseconds at the lowest rate.
 const QUANTILES: [(f64, &str, Option<f64>); 3] = [(0.5, "p50", Some(2.5)), (0.99, "p99", Some(8.0)), (0.999, "p99.9", None)];
-/// Customers who pay and who are paid: each creditor has one payment under way, so these are enough for a
-/// fifth of a second at the highest rate.
-const PAYERS: u64 = 50;
+/// Customers who are paid, each on a websocket: each has one payment under way, so these are enough for a fifth of a second
+/// at the highest rate.
 const CREDITORS: u64 = 200;
+/// Customers who pay, at most: more than there are payments in a run, so that few accounts are met again.
+const PAYERS: u64 = 9_000;
 /// Connections that payments are sent over: what waits for one counts into the latency.
 const CONNECTIONS: usize = 16;
 
@@ -33,7 +35,8 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     servers.extend(bench.rival(NUMBER, Server::monolith(accounts).await));
     for round in bench.rounds() {
         for per_second in RATES {
-            for server in &servers {
+            for turn in round.turns(servers.len()) {
+                let server = &servers[turn];
                 let (id, what) = server.variant();
                 run(bench, round, server, NUMBER, per_second, (&id, &what)).await?;
             }
@@ -55,26 +58,38 @@ pub async fn run(
     (id, variant): (&str, &str),
 ) -> anyhow::Result<()> {
     bench.running(round, &format!("{number}. To the creditor's screen at {per_second}/s, {}, {variant}", server.system().name()));
+    // They lie anywhere among all accounts, and elsewhere in each run.
+    let accounts = server.accounts();
+    let payers = PAYERS.min(accounts.saturating_sub(CREDITORS));
+    let step = (accounts / (payers + CREDITORS)).max(1);
+    let ordinal = |party: u64| party * step + round.number() as u64 % step;
+    let (payers, creditors) = ((CREDITORS..CREDITORS + payers).map(ordinal), (0..CREDITORS).map(ordinal));
+    let (load_before, before) = (load_now()?, server.ended().await?);
     let load = PushLoad {
         address: server.address(),
-        payers: server.parties(0, PAYERS)?,
-        creditors: server.parties(PAYERS, CREDITORS)?,
+        payers: server.parties(payers)?,
+        creditors: server.parties(creditors)?,
         connections: CONNECTIONS,
         per_second,
         per_request: 1,
         warm_up: bench.plan.load_warm_up,
         duration: bench.plan.load,
         server_pids: Vec::new(),
+        memory_rest: bench.plan.memory_rest,
+        groups: server.groups()?,
     };
-    let watch = Watch::start(server.groups()?)?;
     let result = load.run().await?;
-    let used = watch.stop()?;
+    let used = Used::counted(load_before, result.cpu);
     anyhow::ensure!(result.errors == 0, "{} of {} payments went wrong: {:?}", result.errors, result.payments, result.first_error);
+    let seconds = bench.plan.load.as_secs();
     let of = |name: &str, goal| Subject {
         system: server.system(),
         durability: server.durability(),
         goal,
-        parameters: [("payments a second".to_owned(), per_second)].into(),
+        parameters: [("payments a second", per_second), ("accounts", accounts), ("seconds", seconds)]
+            .map(|(name, size)| (name.to_owned(), size))
+            .into(),
+        operations: Some(result.payments),
         ..subject(
             number,
             &format!("{per_second}-per-second/{id}/{name}"),
@@ -87,7 +102,7 @@ pub async fn run(
         let goal = goal.filter(|_| per_second == RATES[0] && number == NUMBER);
         bench.keep(round, of(name, goal), millis(&result.latency, quantile), &used);
     }
-    Ok(())
+    server.settle(before, result.sent, bench.plan.rest).await
 }
 
 /// A quantile in milliseconds.

@@ -32,14 +32,15 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let postgres = postgres(bench, NUMBER, accounts).await;
     for round in bench.rounds() {
         for (mix, skew, id, what) in MIXES {
-            for (bank, goal) in &mut banks {
-                let shards = bank.setting.shards;
-                let words = format!("{what}, {shards} {}", if shards == 1 { "shard" } else { "shards" });
-                let subject = Subject { goal: Some(*goal), ..throughput(NUMBER, &format!("{id}/{shards}-shards"), &words) };
-                run(bench, round, bank, mix, subject).await?;
-            }
-            if let Some(postgres) = &postgres {
-                run_postgres(bench, round, postgres, skew, throughput(NUMBER, id, what)).await?;
+            for turn in round.turns(banks.len() + 1) {
+                if let Some((bank, goal)) = banks.get_mut(turn) {
+                    let shards = bank.setting.shards;
+                    let words = format!("{what}, {shards} {}", if shards == 1 { "shard" } else { "shards" });
+                    let subject = Subject { goal: Some(*goal), ..throughput(NUMBER, &format!("{id}/{shards}-shards"), &words) };
+                    run(bench, round, bank, mix, bench.plan.payments, subject).await?;
+                } else if let Some(postgres) = &postgres {
+                    run_postgres(bench, round, postgres, skew, throughput(NUMBER, id, what)).await?;
+                }
             }
         }
     }
@@ -90,15 +91,16 @@ pub fn throughput(number: u8, id: &str, what: &str) -> Subject {
     subject(number, id, what, "payments/s", Better::Higher)
 }
 
-/// One run of as many payments as the plan says; how many a second.
+/// One run of so many payments; how many a second. Processor time is counted until all is written that was gathered.
 ///
 /// # Errors
 /// Where one is not booked.
-pub async fn run(bench: &mut Bench, round: Round, bank: &mut Bank, mix: Mix, subject: Subject) -> anyhow::Result<f64> {
-    let payments = bench.plan.payments;
+pub async fn run(bench: &mut Bench, round: Round, bank: &mut Bank, mix: Mix, payments: u64, subject: Subject) -> anyhow::Result<f64> {
     bench.running(round, &format!("{}. {}", subject.number, subject.what));
+    let orders = bank.draw(mix, payments)?.collect::<anyhow::Result<_>>()?;
     let watch = Watch::start(bank.all_groups()?)?;
-    let took = bank.pay(mix, payments).await?;
+    let took = bank.pay(orders).await?;
+    bank.quiet(bench.plan.rest).await?;
     let used = watch.stop()?;
     let sizes = [("accounts", bank.setting.accounts), ("shards", u64::from(bank.setting.shards)), ("payments a run", payments)];
     let parameters = sizes.map(|(name, size)| (name.to_owned(), size)).into();

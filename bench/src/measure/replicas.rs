@@ -31,15 +31,17 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
         }
     }
     for round in bench.rounds() {
-        for bank in &mut banks {
+        for turn in round.turns(banks.len()) {
+            let (bank, payments) = (&mut banks[turn], bench.plan.payments_of_many);
             let (id, what) = words(bank.setting);
-            run(bench, round, bank, Mix::Uniform, throughput(NUMBER, &format!("uniform/{id}"), &what)).await?;
+            run(bench, round, bank, Mix::Uniform, payments, throughput(NUMBER, &format!("uniform/{id}"), &what)).await?;
         }
     }
     let servers: Vec<_> = banks.into_iter().map(|bank| (words(bank.setting), Server::Millrace(Box::new(bank)))).collect();
     for round in bench.rounds() {
         for per_second in bench.plan.again_per_second.clone() {
-            for ((id, what), server) in &servers {
+            for turn in round.turns(servers.len()) {
+                let ((id, what), server) = &servers[turn];
                 latency::run(bench, round, server, NUMBER, per_second, (id, what)).await?;
             }
         }

@@ -19,10 +19,11 @@ const NUMBER: u8 = 9;
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let mut banks = open(bench, &bench.plan.shards.clone(), 1).await?;
     for round in bench.rounds() {
-        for bank in &mut banks {
+        for turn in round.turns(banks.len()) {
+            let (bank, payments) = (&mut banks[turn], bench.plan.payments_of_many);
             let shards = bank.setting.shards;
             let subject = throughput(NUMBER, &format!("uniform/{shards}-shards"), &format!("{}, uniform accounts", words(shards)));
-            run(bench, round, bank, Mix::Uniform, subject).await?;
+            run(bench, round, bank, Mix::Uniform, payments, subject).await?;
         }
     }
     drop(banks);
@@ -33,9 +34,10 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let mut banks = open(bench, &shards, percents.len()).await?;
     for round in bench.rounds() {
         for percent in &percents {
-            for bank in &mut banks {
+            for turn in round.turns(banks.len()) {
+                let (bank, payments) = (&mut banks[turn], bench.plan.payments_of_many);
                 let shards = bank.setting.shards;
-                run(bench, round, bank, Mix::Cross(*percent), crossing(shards, *percent)).await?;
+                run(bench, round, bank, Mix::Cross(*percent), payments, crossing(shards, *percent)).await?;
             }
         }
     }
@@ -46,7 +48,7 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
 async fn open(bench: &Bench, all_shards: &[u16], runs: usize) -> anyhow::Result<Vec<Bank>> {
     let (accounts, banks) = (bench.plan.accounts, all_shards.len() as u64);
     let runs = (bench.rounds().count() * runs) as u64;
-    ensure_room(banks * accounts, banks * runs * bench.plan.payments)?;
+    ensure_room(banks * accounts, banks * runs * bench.plan.payments_of_many)?;
     let mut opened = Vec::new();
     for shards in all_shards {
         bench.doing(&format!("9. Making {accounts} accounts on {shards} shards"));

@@ -20,8 +20,8 @@ use super::{
     auth::{Keys, SECRET, refused},
 };
 
-/// Read buffer of a websocket: the library's own 128 KiB each would fill the memory with idle ones.
-const READ_BUFFER_BYTES: usize = 4 * 1_024;
+/// Read buffer of a websocket: the library's own 128 KiB each would fill the memory with idle ones. It is as large as Millrace's.
+const READ_BUFFER_BYTES: usize = 1_024;
 
 #[derive(Clone)]
 struct Door {

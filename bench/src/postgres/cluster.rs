@@ -27,6 +27,7 @@ pub(super) struct Programs {
     initdb: PathBuf,
     postgres: PathBuf,
     pub(super) pgbench: PathBuf,
+    pub(super) version: String,
     /// User and group to run as, where we are root.
     owner: Option<(u32, u32)>,
 }
@@ -35,11 +36,11 @@ impl Programs {
     pub(super) fn find() -> anyhow::Result<Self> {
         let owner = getuid().is_root().then(owner).transpose()?;
         ensure!(on_path("setpriv").is_some(), "setpriv (of util-linux) is needed, so that PostgreSQL ends with the bench");
-        let found = Self { initdb: program("initdb")?, postgres: program("postgres")?, pgbench: program("pgbench")?, owner };
-        let said = Command::new(&found.postgres).arg("--version").output()?;
+        let (initdb, postgres, pgbench) = (program("initdb")?, program("postgres")?, program("pgbench")?);
+        let said = Command::new(&postgres).arg("--version").output()?;
         let version = String::from_utf8_lossy(&said.stdout).trim().to_owned();
-        ensure!(version.contains(VERSION), "PostgreSQL 15 is needed; {} is {version}", found.postgres.display());
-        Ok(found)
+        ensure!(version.contains(VERSION), "PostgreSQL 15 is needed; {} is {version}", postgres.display());
+        Ok(Self { initdb, postgres, pgbench, version, owner })
     }
 
     /// A program of PostgreSQL as its own user, since it refuses to run as root.

@@ -9,6 +9,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use anyhow::{Context as _, ensure};
 use tokio_postgres::{Client, NoTls};
 
+use crate::watch::Ended;
+
 pub use pgbench::{PgBench, PgBenchResult, Skew};
 
 use cluster::Cluster;
@@ -99,12 +101,10 @@ impl Postgres {
         Ok(client)
     }
 
-    /// `PostgreSQL 15.x`, as the server itself says.
-    ///
-    /// # Errors
-    /// Where it does not answer.
-    pub async fn version(&self) -> anyhow::Result<String> {
-        Ok(format!("PostgreSQL {}", show(&self.connect().await?, "server_version").await?))
+    /// What the program that is started says of itself, where there is one.
+    #[must_use]
+    pub fn version_here() -> Option<String> {
+        cluster::Programs::find().ok().map(|found| found.version)
     }
 
     /// What decides when a commit is on disk, and what was tuned, as the server itself says by `SHOW`.
@@ -180,6 +180,16 @@ impl Postgres {
             ensure!(wrong == 0, "PostgreSQL's books are wrong: {} is {wrong}", column.name());
         }
         Ok(())
+    }
+
+    /// How many payments have reached an end.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn ended(&self) -> anyhow::Result<Ended> {
+        let count = "select count(*) filter (where status = 'BOOKED'), count(*) filter (where status = 'REJECTED') from payments";
+        let row = self.connect().await?.query_one(count, &[]).await?;
+        Ok(Ended { booked: u64::try_from(row.get::<_, i64>(0))?, failed: u64::try_from(row.get::<_, i64>(1))? })
     }
 
     /// Bytes of the bank's tables and indexes.
