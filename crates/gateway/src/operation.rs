@@ -72,7 +72,7 @@ impl Params {
 
 /// An operation that may be run.
 pub(crate) struct Operation {
-    request: Request,
+    pub(crate) request: Request,
     /// What it is known by.
     label: String,
     pub kind: OperationType,

@@ -21,7 +21,8 @@ pub(crate) trait Plain: OutputType {
 /// What is written cannot be merged.
 pub(crate) struct NothingToMerge;
 
-/// An object that is written where all that is asked of it can be, and resolved field by field where not.
+/// An object that is written where all that is asked of it can be, and resolved field by field where not, though some of it may
+/// have been written by then. What is written is a [`Value::Binary`], which nobody but [`write_value`] knows to send.
 pub(crate) struct AtOnce<T>(pub T);
 
 impl<T: Plain> OutputType for AtOnce<T> {
@@ -136,24 +137,30 @@ pub(crate) fn write_value(value: &Value, json: &mut Vec<u8>) {
     match value {
         Value::Object(fields) => {
             json.push(b'{');
-            for (number, (key, value)) in fields.iter().enumerate() {
-                json.extend_from_slice(if number == 0 { b"" } else { b"," });
+            write_each(fields, json, |(key, value), json| {
                 write_json(key, json);
                 json.push(b':');
                 write_value(value, json);
-            }
+            });
             json.push(b'}');
         }
         Value::List(items) => {
             json.push(b'[');
-            for (number, item) in items.iter().enumerate() {
-                json.extend_from_slice(if number == 0 { b"" } else { b"," });
-                write_value(item, json);
-            }
+            write_each(items, json, write_value);
             json.push(b']');
         }
         Value::Binary(written) => json.extend_from_slice(written),
         Value::Null | Value::Number(_) | Value::String(_) | Value::Boolean(_) | Value::Enum(_) => write_json(value, json),
+    }
+}
+
+/// Writes items with a comma between them.
+pub(crate) fn write_each<T>(items: impl IntoIterator<Item = T>, json: &mut Vec<u8>, write: impl Fn(T, &mut Vec<u8>)) {
+    for (number, item) in items.into_iter().enumerate() {
+        if number > 0 {
+            json.push(b',');
+        }
+        write(item, json);
     }
 }
 
@@ -281,9 +288,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_needs_more_than_the_object_is_resolved() {
-        for query in
-            ["{ entries { id account { id } } }", "{ entries { ... on Node { id } } }", "{ entries { ...N } } fragment N on Node { id }"]
-        {
+        for query in [
+            "{ entries { id account { id } } }",
+            "{ entries { ... on Node { id } } }",
+            "{ entries { ...N } } fragment N on Node { id }",
+            "{ page { nodes { id } edges { node { version account { id } } } } }",
+        ] {
             let resolved = answer(query, true).await;
             assert!(!resolved.1, "{query}");
             assert_eq!(resolved.0, answer(query, false).await.0, "{query}");

@@ -55,6 +55,10 @@ pub(crate) const MOST_SELECTIONS: usize = 20_000;
 /// itself for each, and a stack that overflows ends the process. The parser follows selections so far.
 pub(crate) const MOST_LEVELS: usize = 64;
 
+/// Longest name of a field, a fragment, a variable. Names are compared wherever they are used, and an alias is answered with
+/// each row: one of a megabyte would be both some thousand times.
+const MOST_NAME_BYTES: usize = 256;
+
 /// Fragments of a document: checks call themselves along fragments that spread each other, used or not.
 pub(crate) const MOST_FRAGMENTS: usize = 256;
 
@@ -78,7 +82,7 @@ impl<'a> Walk<'a> {
                 Selection::Field(field) => {
                     shape.root_fields += usize::from(is_root);
                     shape.aliases += usize::from(field.node.alias.is_some());
-                    shape.merges |= !keys.insert(&field.node.response_key().node);
+                    shape.merges = shape.merges || !keys.insert(&field.node.response_key().node);
                     self.count(&field.node.selection_set.node, level + 1, false, &mut HashSet::new(), shape);
                 }
                 Selection::InlineFragment(fragment) => self.count(&fragment.node.selection_set.node, level + 1, is_root, keys, shape),
@@ -98,7 +102,7 @@ impl<'a> Walk<'a> {
 
 /// Parses a document; what is wrong with it is said without the parser's rules.
 pub(crate) fn parse(text: &str) -> Result<ExecutableDocument, ServerError> {
-    check_brackets(text)?;
+    check_text(text)?;
     parse_query(text).map_err(|error| {
         let place = error.positions().next();
         // A syntax error's own text lists the parser's rules.
@@ -117,16 +121,17 @@ enum Open<'a> {
     Other,
 }
 
-/// Makes sure that no more brackets lie in each other than the parser's stack is sure to hold, and that no input
-/// object has a field twice (GraphQL §5.6.3), which cannot be seen once it is parsed. Brackets in texts and comments are
+/// Makes sure that no name is too long, that no more brackets lie in each other than the parser's stack is sure to hold, and
+/// that no input object has a field twice (GraphQL §5.6.3), which cannot be seen once it is parsed. Brackets in texts and comments are
 /// none; as for the parser, a text ends with its line at the latest, unless it is a block.
-fn check_brackets(text: &str) -> Result<(), ServerError> {
+fn check_text(text: &str) -> Result<(), ServerError> {
     let mut open: Vec<Open<'_>> = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(['(', '[', '{', ')', ']', '}', '"', '#', ':']) {
         let (before, token) = rest.split_at(at);
         let (token, after) = token.split_at(1);
         rest = after;
+        check_names(before)?;
         match token {
             "(" | "[" | "{" if open.len() == MOST_LEVELS => {
                 let message = format!("A document has at most {MOST_LEVELS} brackets in each other; this one has more.");
@@ -148,12 +153,23 @@ fn check_brackets(text: &str) -> Result<(), ServerError> {
             _ => rest = behind_text(after).ok_or_else(|| bad_request(NO_DOCUMENT, None))?,
         }
     }
-    Ok(())
+    check_names(rest)
+}
+
+/// Makes sure that no name is too long, in a part of a document without texts and comments.
+fn check_names(part: &str) -> Result<(), ServerError> {
+    if part.split(|sign| !is_of_name(sign)).all(|name| name.len() <= MOST_NAME_BYTES) {
+        return Ok(());
+    }
+    Err(Failure::LimitExceeded(format!("A name in a document has at most {MOST_NAME_BYTES} letters; this one has a longer one.")).into())
+}
+
+const fn is_of_name(sign: char) -> bool {
+    sign.is_ascii_alphanumeric() || sign == '_'
 }
 
 /// The name that a text ends with, where it does.
 fn last_name(text: &str) -> Option<&str> {
-    let is_of_name = |sign: char| sign.is_ascii_alphanumeric() || sign == '_';
     text.trim_end().rsplit(|sign| !is_of_name(sign)).next().filter(|name| !name.is_empty())
 }
 
@@ -277,6 +293,27 @@ mod tests {
         }
         let never_ends = format!("{{ a(b: \"\"\"a\" {}", "[".repeat(10_000));
         assert_eq!(parse(&never_ends).expect_err("no document").message, NO_DOCUMENT);
+    }
+
+    #[test]
+    fn a_name_is_only_so_long_and_a_text_as_long_as_it_likes() {
+        let (name, longer) = ("a".repeat(MOST_NAME_BYTES), "a".repeat(MOST_NAME_BYTES + 1));
+        let documents = |name: &str| {
+            [
+                format!("{{ {name} }}"),
+                format!("{{ {name}: b }}"),
+                format!("{{ ...{name} }} fragment {name} on Query {{ b }}"),
+                format!("query {name}(${name}: Int) {{ b({name}: ${name}) @{name} }}"),
+                format!("query {name} {{ b(c: {{{name}: 1}}) }}"),
+            ]
+        };
+        for (good, bad) in documents(&name).iter().zip(documents(&longer)) {
+            assert!(parse(good).is_ok(), "{good}");
+            assert!(parse(&bad).expect_err("too long").message.contains("256 letters"), "{bad}");
+        }
+        for text in [format!("{{ a(b: \"{longer}\") }}"), format!("{{ a(b: \"\"\"{longer}\"\"\") }}"), format!("{{ a }} # {longer}")] {
+            assert!(parse(&text).is_ok(), "{text}");
+        }
     }
 
     #[test]

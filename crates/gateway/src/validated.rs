@@ -161,10 +161,14 @@ impl<'a> Kind<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::any::TypeId;
+
     use serde_json::json;
 
     use super::*;
-    use crate::{Caller, Documents, Expected, Gateway, Keys, Limits, operation::Params, schema::tests::without_bank};
+    use crate::{
+        Caller, Documents, Expected, Gateway, Keys, Limits, operation::Params, plain::NothingToMerge, schema::tests::without_bank,
+    };
 
     const BULK: &str = "mutation($inputs: [InitiatePaymentInput!]!) { initiatePayments(inputs: $inputs) { position } }";
     const WAIT: &str = "mutation($input: InitiatePaymentInput!, $wait: PaymentWait = FINAL) \
@@ -258,6 +262,21 @@ mod tests {
         for (query, variables) in cases {
             let (fresh, _) = answer(&gateway(), query, &variables).await;
             assert_eq!(answer(&known, query, &variables).await.0, fresh, "{query} {variables}");
+        }
+    }
+
+    #[tokio::test]
+    async fn objects_are_written_at_once_where_nothing_is_to_be_merged() {
+        let gateway = gateway();
+        let is_written = |query: &str| {
+            let params = Params { query: Some(query.to_owned()), ..Params::default() };
+            let operation = gateway.prepare(params, Caller::Anonymous).unwrap_or_else(|_| panic!("{query} may run"));
+            operation.request.data.contains_key(&TypeId::of::<NothingToMerge>())
+        };
+        for (query, expected) in [("{ a: __typename b: __typename }", true), ("{ a: __typename a: __typename }", false)] {
+            assert!(!is_written(query), "{query}, before it was validated");
+            answer(&gateway, query, &json!({})).await;
+            assert_eq!(is_written(query), expected, "{query}");
         }
     }
 

@@ -344,8 +344,16 @@ async fn a_screen_that_is_asked_for_again_is_answered_alike() {
         let first = bank.lisa.execute(&query).await.expect("an answer");
         assert_eq!(first["account"]["transactions"]["nodes"][0]["reference"], "\"tea\"", "{query}");
         assert_eq!(first["account"]["transactions"]["nodes"][1]["amount"]["amount"], "0.10", "{query}");
-        for _ in 0..2 {
-            assert_eq!(bank.lisa.execute(&query).await.expect("an answer"), first, "{query}");
-        }
+        assert_eq!(bank.lisa.execute(&query).await.expect("an answer"), first, "{query}");
+        let (request, answer) = (json!({ "query": query }), json!({ "data": first }));
+        assert_eq!(bank.lisa.send(json!([request, request])).await.expect("answers"), json!([answer, answer]), "in an array");
+        let stream = bank.lisa.post().header("accept", "text/event-stream").json(&request).send().await.expect("an answer");
+        let event = stream.text().await.expect("text");
+        let told = event.strip_prefix("event: next\ndata: ").and_then(|rest| rest.split('\n').next()).expect("an event");
+        assert_eq!(serde_json::from_str::<Value>(told).expect("JSON"), answer, "as an event");
+        let mut socket = bank.lisa.socket().await.expect("open");
+        socket.subscribe("\"1\"", &query).await.expect("sent");
+        let told = socket.hear().await.expect("an answer");
+        assert_eq!(told, json!({ "type": "next", "id": "\"1\"", "payload": answer }), "over a websocket");
     }
 }

@@ -15,7 +15,7 @@ use projections::{RejectedBy, count_rejects};
 use crate::{
     errors::{Failure, RETRY_AFTER},
     operation::is_refused,
-    plain::{write_json, write_value},
+    plain::{write_each, write_json, write_value},
 };
 
 /// Bytes that most answers fit into.
@@ -82,13 +82,14 @@ fn thousandths(weight: &str) -> u32 {
 
 /// Writes an answer as it is sent: one that nothing was run for has no `data`.
 pub(super) fn write(answer: &Answer, json: &mut Vec<u8>) {
+    let has_data = !is_refused(answer);
     json.push(b'{');
-    if !is_refused(answer) {
+    if has_data {
         json.extend_from_slice(b"\"data\":");
         write_value(&answer.data, json);
     }
     if !answer.errors.is_empty() {
-        json.extend_from_slice(if is_refused(answer) { b"\"errors\":" } else { b",\"errors\":" });
+        json.extend_from_slice(if has_data { b",\"errors\":" } else { b"\"errors\":" });
         write_json(&answer.errors, json);
     }
     json.push(b'}');
@@ -113,10 +114,7 @@ pub(super) fn one(answer: &Answer, media: Media) -> Response {
 /// The answers to an array of operations.
 pub(super) fn many(answers: &[Answer], media: Media) -> Response {
     let mut json = vec![b'['];
-    for (number, answer) in answers.iter().enumerate() {
-        json.extend_from_slice(if number == 0 { b"" } else { b"," });
-        write(answer, &mut json);
-    }
+    write_each(answers, &mut json, write);
     json.push(b']');
     response(StatusCode::OK, media, json)
 }

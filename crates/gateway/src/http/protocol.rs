@@ -25,7 +25,7 @@ pub(super) enum Said {
     Complete { id: String },
 }
 
-/// What a client is told.
+/// What a client is told beside answers, which [`next`] tells.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Tell<'a> {
@@ -50,7 +50,7 @@ pub(super) fn next(id: &str, answer: &Answer) -> Message {
     json.extend_from_slice(br#","payload":"#);
     answer::write(answer, &mut json);
     json.push(b'}');
-    // What is written is text.
+    // What is written is text, all of it.
     Message::Text(Utf8Bytes::try_from(json).unwrap_or_default())
 }
 
