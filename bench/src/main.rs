@@ -27,7 +27,7 @@ struct Args {
     /// Only these measurements, like 1,6,7. The README is left as it is.
     #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
     only: Vec<u8>,
-    /// Runs of each thing after a warm-up [default: 5, quick 2].
+    /// Runs of each thing after a warm-up, which a quick look has not [default: 5, quick 2]. With fewer the README is left as it is.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_000), value_name = "N")]
     runs: Option<u16>,
     /// Compare with a stored result; what got worse beyond noise makes the exit code 1.
@@ -65,7 +65,8 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     };
     let table = pages::write(&report, &file)?;
     println!("{table}");
-    if !report.quick && args.only.is_empty() && !report.series.is_empty() {
+    // A page that is published shows what has enough runs.
+    if !report.quick && report.runs >= Plan::full().runs && args.only.is_empty() && !report.series.is_empty() {
         pages::show(&report, &file)?;
     }
     let mut is_well = report.failures.is_empty();
