@@ -24,9 +24,9 @@ const STREAMS: &str = include_str!("../../streams.yaml");
 /// Shards that a bank has unless somebody says otherwise, as in `streams.yaml`.
 pub const DEFAULT_SHARDS: u16 = 2;
 /// What an account and what a payment may take on disk at most, all logs, read models and snapshots
-/// together: half more than was seen of an account, a third more of a payment. What needs more than there is must not
+/// together: a quarter more than was seen of an account, a third more of a payment. What needs more than there is must not
 /// begin.
-const ACCOUNT_BYTES: u64 = 6_000;
+const ACCOUNT_BYTES: u64 = 5_000;
 const PAYMENT_BYTES: u64 = 2_400;
 /// Longest that anything is waited for: ten million accounts are made within it, at a tenth of what was seen.
 pub const LONG: Duration = Duration::from_secs(4 * 3_600);

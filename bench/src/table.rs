@@ -66,19 +66,19 @@ pub const MEASUREMENTS: [(u8, &str, &str); 10] = [
         8,
         "Growth",
         "1 and 2 again with more accounts, and after millions of payments, each beside a small bank in the same run. The millions are made in one \
-         go: that is what is sustained, where the runs of 1 take seconds. Bytes are those of the \
+         go: that is what is sustained, where the runs of 1 take seconds. The largest banks have runs of half as many payments, for want of disk. Bytes are those of the \
          files of logs, read models and snapshots, with the space that redb keeps in reserve.",
     ),
     (
         9,
         "Shards",
-        "1 again with more shards on the same cores and disk: every shard has four logs, each with an fsync of its own. \
+        "1 again with more shards on the same cores and disk, and half as many payments a run: every shard has four logs, each with an fsync of its own. \
          A payment between shards is booked twice.",
     ),
     (
         10,
         "Replicas",
-        "1 and 2 on a cluster of three nats-servers with three replicas of each log, all on this machine: three times the work for the same cores and \
+        "1, with half as many payments a run, and 2 on a cluster of three nats-servers with three replicas of each log, all on this machine: three times the work for the same cores and \
          the same disk, and no network. It is the price in work, not what three machines would do.",
     ),
 ];

@@ -29,21 +29,24 @@ const MOST_OF_POSTGRES: u64 = 1_000_000;
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let mut left_out = Vec::new();
     for accounts in bench.plan.many_accounts.clone() {
-        if let Err(why) = ensure_room(accounts, 2 * (bench.plan.runs as u64 + 1) * bench.plan.payments) {
+        // The largest leave little room on a disk.
+        let payments = if accounts > MOST_OF_POSTGRES { bench.plan.payments_of_many } else { bench.plan.payments };
+        if let Err(why) = ensure_room(accounts, of_all_runs(bench, payments)) {
             left_out.push(why.to_string());
             continue;
         }
         let small = open(bench, bench.plan.accounts).await?;
         let large = open(bench, accounts).await?;
-        compare(bench, small, large, &format!("accounts/{accounts}"), &format!("{accounts} accounts")).await?;
+        compare(bench, (small, large), payments, &format!("accounts/{accounts}"), &format!("{accounts} accounts")).await?;
     }
     let (accounts, payments) = (bench.plan.accounts, bench.plan.many_payments);
-    match ensure_room(accounts, payments + 2 * (bench.plan.runs as u64 + 1) * bench.plan.payments) {
+    let a_run = bench.plan.payments_of_many;
+    match ensure_room(accounts, payments + of_all_runs(bench, a_run)) {
         Ok(()) => {
             let small = open(bench, accounts).await?;
             let mut large = open(bench, accounts).await?;
             fill(bench, &mut large, payments).await?;
-            compare(bench, small, large, &format!("after/{payments}"), &format!("after {payments} payments")).await?;
+            compare(bench, (small, large), a_run, &format!("after/{payments}"), &format!("after {payments} payments")).await?;
         }
         Err(why) => left_out.push(why.to_string()),
     }
@@ -56,8 +59,13 @@ async fn open(bench: &Bench, accounts: u64) -> anyhow::Result<Bank> {
     Bank::open(Setting { shards: DEFAULT_SHARDS, replicas: 1, accounts }).await
 }
 
+/// Payments of both banks in all runs, of so many each.
+fn of_all_runs(bench: &Bench, payments: u64) -> u64 {
+    2 * bench.rounds().count() as u64 * payments
+}
+
 /// A run of each in turn, and what the large one reaches of the small one.
-async fn compare(bench: &mut Bench, mut small: Bank, mut large: Bank, id: &str, what: &str) -> anyhow::Result<()> {
+async fn compare(bench: &mut Bench, (mut small, mut large): (Bank, Bank), payments: u64, id: &str, what: &str) -> anyhow::Result<()> {
     let accounts = large.setting.accounts;
     let database =
         if (accounts > small.setting.accounts) && accounts <= MOST_OF_POSTGRES { postgres(bench, NUMBER, accounts).await } else { None };
@@ -65,7 +73,6 @@ async fn compare(bench: &mut Bench, mut small: Bank, mut large: Bank, id: &str, 
         let watch = Watch::start(Vec::new())?;
         let (mut of_small, mut of_large) = (0.0, 0.0);
         for turn in round.turns(2) {
-            let payments = bench.plan.payments;
             if turn == 0 {
                 let beside = throughput(NUMBER, &format!("{id}/beside"), &format!("a small bank, beside {what}"));
                 of_small = run(bench, round, &mut small, Mix::Uniform, payments, beside).await?;
