@@ -1,5 +1,5 @@
-//! The thread that a load client runs on, alone, so that the kernel says what the client costs; and the times
-//! between which it counts. This module must never know what the load is.
+//! The thread that a load client runs on, alone, so that nothing else of the bench delays it; and the times between
+//! which it counts. This module must never know what the load is.
 
 use std::{
     cell::{Cell, RefCell},

@@ -81,7 +81,8 @@ async fn compare(bench: &mut Bench, (mut small, mut large): (Bank, Bank), paymen
             }
         }
         let part = subject(NUMBER, &format!("{id}/part"), &format!("{what}, of the small bank's payments/s"), "%", Better::Higher);
-        let part = Subject { goal: Some(GOAL_PERCENT), durability: large.durability.clone(), ..part };
+        let parameters = [("payments a run".to_owned(), payments)].into();
+        let part = Subject { goal: Some(GOAL_PERCENT), durability: large.durability.clone(), parameters, ..part };
         bench.keep(round, part, 100.0 * of_large / of_small, &watch.stop()?);
         if let Some(database) = &database {
             run_postgres(bench, round, database, Skew::Uniform, throughput(NUMBER, id, what)).await?;

@@ -19,7 +19,7 @@ const QUANTILES: [(f64, &str, Option<f64>); 3] = [(0.5, "p50", Some(2.5)), (0.99
 /// Customers who are paid, each on a websocket: each has one payment under way, so these are enough for a fifth of a second
 /// at the highest rate.
 const CREDITORS: u64 = 200;
-/// Customers who pay, at most: more than there are payments in a run, so that few accounts are met again.
+/// Customers who pay, at most: three for four payments of a run at the highest rate, so that few pay more than once.
 const PAYERS: u64 = 9_000;
 /// Connections that payments are sent over: what waits for one counts into the latency.
 const CONNECTIONS: usize = 16;
@@ -58,7 +58,7 @@ pub async fn run(
     (id, variant): (&str, &str),
 ) -> anyhow::Result<()> {
     bench.running(round, &format!("{number}. To the creditor's screen at {per_second}/s, {}, {variant}", server.system().name()));
-    // They lie anywhere among all accounts, and elsewhere in each run.
+    // They lie anywhere among all accounts, and elsewhere in each run where there are enough of these.
     let accounts = server.accounts();
     let payers = PAYERS.min(accounts.saturating_sub(CREDITORS));
     let step = (accounts / (payers + CREDITORS)).max(1);

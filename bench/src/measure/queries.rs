@@ -20,6 +20,8 @@ const FLOW_PER_SECOND: u64 = 10_000;
 const BULK: u64 = 100;
 const FLOW_CONNECTIONS: usize = 8;
 const GOAL_PERCENT: f64 = 60.0;
+const CEILING: &str = "`{__typename}`, the ceiling";
+const SCREEN: &str = "balance and 20 entries";
 
 /// Measures it.
 ///
@@ -38,30 +40,26 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     for round in bench.rounds() {
         for turn in round.turns(servers.len()) {
             let server = &servers[turn];
-            let mut rates = Vec::new();
-            for (work, id, what, unit) in ASKED {
-                let (asked, flowed, used) = load(bench, round, server, work).await?;
-                let rate = per_second(asked.requests, asked.elapsed);
-                bench.keep(round, Subject { operations: Some(asked.requests), ..of(bench, server, id, what, unit) }, rate, &used);
-                let flow = format!("payments booked a second beside {what}, {FLOW_PER_SECOND} asked for");
-                let flow = of(bench, server, &format!("{id}-flow"), &flow, "payments/s");
-                bench.keep(round, flow, flowed, &used.without_cpu());
-                rates.push((rate, used.without_cpu()));
-            }
-            if let [(ceiling, _), (rate, used)] = rates.as_slice() {
-                let part = of(bench, server, "part", "balance and 20 entries, of the ceiling", "%");
-                bench.keep(round, Subject { goal: Some(GOAL_PERCENT), ..part }, 100.0 * rate / ceiling, used);
-            }
+            let (ceiling, _) = ask(bench, round, server, Work::Typename, of(bench, server, "typename", CEILING, "requests/s")).await?;
+            let (rate, used) = ask(bench, round, server, Work::Read, of(bench, server, "screen", SCREEN, "queries/s")).await?;
+            let part = of(bench, server, "part", &format!("{SCREEN}, of the ceiling"), "%");
+            bench.keep(round, Subject { goal: Some(GOAL_PERCENT), ..part }, 100.0 * rate / ceiling, &used.without_cpu());
         }
     }
     Ok(())
 }
 
-/// What is asked while payments flow. Processor time has that of the payments in it.
-const ASKED: [(Work, &str, &str, &str); 2] = [
-    (Work::Typename, "typename", "`{__typename}`, the ceiling", "requests/s"),
-    (Work::Read, "screen", "balance and 20 entries", "queries/s"),
-];
+/// Keeps how many queries a second are answered, and how many payments are booked beside them. Processor time has that of the
+/// payments in it.
+async fn ask(bench: &mut Bench, round: Round, server: &Server, work: Work, subject: Subject) -> anyhow::Result<(f64, Used)> {
+    let (asked, flowed, used) = load(bench, round, server, work).await?;
+    let rate = per_second(asked.requests, asked.elapsed);
+    let what = format!("payments booked a second beside {}, {FLOW_PER_SECOND} asked for", subject.what);
+    let flow = Subject { id: format!("{}-flow", subject.id), what, unit: "payments/s".to_owned(), ..subject.clone() };
+    bench.keep(round, Subject { operations: Some(asked.requests), ..subject }, rate, &used);
+    bench.keep(round, flow, flowed, &used.without_cpu());
+    Ok((rate, used))
+}
 
 /// Queries and, beside them, payments, all accounts among each other. A server may be too slow for the payments; how many were
 /// booked a second from the start to the end of the queries is told.
