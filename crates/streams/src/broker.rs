@@ -58,6 +58,15 @@ pub enum ConnectError {
     },
 }
 
+/// A URL as it may be shown: without the name and the password that may stand in it.
+fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => url.to_owned(),
+    }
+}
+
 /// A connection to nats-server that mends itself.
 #[derive(Debug, Clone)]
 pub struct Broker {
@@ -81,15 +90,15 @@ impl Broker {
             match options(sender.clone(), Some(leaving.clone())).connect(url).await {
                 Ok(client) => break client,
                 Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(RECONNECT_PAUSE_MAX).await,
-                Err(error) => return Err(ConnectError::Unreachable { url: url.to_owned(), why: error.to_string() }),
+                Err(error) => return Err(ConnectError::Unreachable { url: shown(url), why: error.to_string() }),
             }
         };
         let server = client.server_info();
         if !is_new_enough(&server.version) {
-            return Err(ConnectError::TooOld { url: url.to_owned(), version: server.version });
+            return Err(ConnectError::TooOld { url: shown(url), version: server.version });
         }
         if !server.jetstream {
-            return Err(ConnectError::NoJetStream { url: url.to_owned() });
+            return Err(ConnectError::NoJetStream { url: shown(url) });
         }
         Ok(Self::on(client, url.to_owned(), link, leaving, Feeds::default()).await)
     }

@@ -5,6 +5,8 @@
 //! with an append, the engine drops all state and starts over from the log, which knows.
 //! This module must never know what a service decides.
 
+mod standby;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -17,20 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     AppendError, Batches, Chain, Condition, Cursor, Draft, Fault, Host, Inputs, Link, Log, LogName, Mark, Record, TraceSpan, Traces,
-    feed::Writer,
-    follower::{Interrupted, recognise},
-    metrics::WriterMetrics,
-    now,
-    snapshots::Snapshots,
+    feed::Writer, metrics::WriterMetrics, now, snapshots::Snapshots,
 };
 
 /// What one step takes. The largest growth from one log to the next is the ledger's, below 1.7; so
 /// steps stay below a server's usual limit of one mebibyte, and what a first record alone may exceed
 /// this by is bounded by the gateway's command records.
 const STEP: Batches = Batches { records: 256, bytes: 256 * 1024 };
-/// A writer that was fenced stands by until its log was quiet for this long although inputs wait:
-/// then the other writer is gone or stalled, and whoever appends first has the log.
-const STANDBY_QUIET: Duration = Duration::from_millis(500);
 /// Pause before starting over after an append without an answer, so that an outage is not polled hot.
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
 
@@ -130,6 +125,8 @@ pub struct Engine<S: Service> {
     log: Log,
     inputs: Vec<LogName>,
     commands: Vec<LogName>,
+    /// The logs of those who read this one: their last records say how far it had come.
+    readers: Vec<Log>,
     host: Host,
     service: S,
     snapshots: Snapshots,
@@ -147,6 +144,7 @@ impl<S: Service> Engine<S> {
         let commands = inputs.iter().filter(|input| host.topology.is_command_log(input)).cloned().collect();
         Self {
             metrics: WriterMetrics::new(&log),
+            readers: host.topology.logs_of_readers(&log).into_iter().map(|reader| host.broker.log(reader)).collect(),
             log: host.broker.log(log),
             inputs,
             commands,
@@ -164,8 +162,9 @@ impl<S: Service> Engine<S> {
     /// The [`Fault`] that makes going on wrong.
     pub async fn run(mut self) -> Result<(), Fault> {
         let stop = self.host.stop.clone();
+        let mut folded = None;
         loop {
-            let restart = self.run_once(&stop).await?;
+            let restart = self.run_once(folded.take(), &stop).await?;
             self.snapshots.finish().await?;
             match restart {
                 Restart::Stopped => return Ok(()),
@@ -173,18 +172,19 @@ impl<S: Service> Engine<S> {
                 Restart::Fenced => {
                     tracing::info!(log = %self.log.name(), "Another writer has this log; standing by");
                     self.host.health.note(self.log.name(), Condition::StandingBy);
-                    tokio::select! {
-                        quiet = self.stand_by() => quiet?,
-                        () = stop.cancelled() => return Ok(()),
-                    }
+                    folded = tokio::select! {
+                        folded = self.stand_by() => folded?,
+                        () = stop.cancelled() => return self.snapshots.finish().await,
+                    };
                 }
             }
         }
     }
 
-    async fn run_once(&mut self, stop: &CancellationToken) -> Result<Restart, Fault> {
+    /// Goes on from what was `folded` of the own log, or from the snapshot.
+    async fn run_once(&mut self, folded: Option<Checkpoint>, stop: &CancellationToken) -> Result<Restart, Fault> {
         let caught_up = tokio::select! {
-            caught_up = self.catch_up() => caught_up?,
+            caught_up = self.catch_up(folded) => caught_up?,
             () = stop.cancelled() => return Ok(Restart::Stopped),
         };
         let Some((mut at, mut inputs)) = caught_up else { return Ok(Restart::Unsure) };
@@ -243,26 +243,19 @@ impl<S: Service> Engine<S> {
         self.snapshots.take(&mut self.service, &checkpoint).await
     }
 
-    /// Restores the snapshot and folds the rest of the own log; none, where the server went away.
-    async fn catch_up(&mut self) -> Result<Option<(Checkpoint, Inputs)>, Fault> {
-        let mut at = self.service.restore()?;
-        let mut created = 0;
-        for mark in [&self.known, &at.own] {
-            match recognise(&self.log, mark).await {
-                Ok(info) => created = info.created,
-                Err(Interrupted::Fault(fault)) => return Err(fault),
-                Err(Interrupted::Retry(_) | Interrupted::Dropped) => return Ok(None),
-            }
-        }
-        let Ok(info) = self.log.info().await else { return Ok(None) };
+    /// Folds the own log to its end, from where it was `folded` or from the snapshot; none, where the server went away.
+    async fn catch_up(&mut self, folded: Option<Checkpoint>) -> Result<Option<(Checkpoint, Inputs)>, Fault> {
+        let folded = match folded {
+            Some(at) => Some(at),
+            None => self.restore().await?,
+        };
+        let Some(mut at) = folded else { return Ok(None) };
+        let Some(info) = self.recognise(&self.known).await? else { return Ok(None) };
         let mut own = self.log.follow(at.own);
         while at.own.seq < info.last {
             let record = own.next().await?;
-            self.fold(&record)?;
-            self.take_up(&mut at, &record);
+            self.fold(&mut at, &record).await?;
         }
-        at.own.created = Some(created);
-        self.known = at.own;
         let marks = self.inputs.iter().map(|log| (log.clone(), at.inputs.get(log).copied().unwrap_or_default())).collect();
         let inputs = Inputs::follow(&self.host.broker, marks, &at.cursor, STEP);
         // What is decided from here on rests on all of the read models, also on what they were ahead.
@@ -283,9 +276,19 @@ impl<S: Service> Engine<S> {
         at.own = record.mark();
     }
 
-    fn fold(&mut self, record: &Record) -> Result<(), Fault> {
+    /// Takes over a record of the own log. Snapshots are taken on the way: a long log is folded once, however often that is
+    /// interrupted, and what changed since the last one takes little memory.
+    async fn fold(&mut self, at: &mut Checkpoint, record: &Record) -> Result<(), Fault> {
         for event in record.events::<S::Event>()?.iter() {
             self.service.evolve(event);
+        }
+        self.take_up(at, record);
+        if at.own.seq > self.known.seq {
+            self.known = at.own;
+        }
+        self.snapshots.count(1);
+        if self.snapshots.is_full() {
+            self.snapshots.take_on_the_way(&mut self.service, at).await;
         }
         Ok(())
     }
@@ -334,30 +337,5 @@ impl<S: Service> Engine<S> {
                 Ok(Err(Restart::Unsure))
             }
         }
-    }
-
-    /// Waits until the log is quiet although inputs wait: then its writer is gone, or stalled.
-    async fn stand_by(&self) -> Result<(), Fault> {
-        loop {
-            let Ok(info) = self.log.info().await else { return Ok(()) };
-            let mut own = self.log.follow(Mark::at(info.last.saturating_sub(1)));
-            let mut cursor = Cursor::default();
-            while let Ok(record) = tokio::time::timeout(STANDBY_QUIET, own.next()).await {
-                cursor = record?.cursor;
-            }
-            if self.is_behind(&cursor).await {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Whether an input has more records than the log rests on.
-    async fn is_behind(&self, cursor: &Cursor) -> bool {
-        for log in &self.inputs {
-            if self.host.broker.log(log.clone()).info().await.is_ok_and(|info| info.last > cursor.get(log)) {
-                return true;
-            }
-        }
-        false
     }
 }

@@ -59,6 +59,12 @@ pub enum Fault {
         /// What failed.
         why: String,
     },
+    /// The code has a mistake; its own message is in the log.
+    #[error("{part} panicked")]
+    Panicked {
+        /// What runs under this name.
+        part: LogName,
+    },
     /// A step's events do not fit into a message of the server.
     #[error("a step of log {log} has {bytes} bytes, more than the server's max_payload takes")]
     StepTooLarge {
@@ -77,7 +83,7 @@ impl Fault {
             Self::Gap { after, .. } => *after + 1,
             Self::LostTail { expected, .. } => *expected,
             Self::Replaced { seq, .. } | Self::BrokenChain { seq, .. } | Self::Unreadable { seq, .. } => *seq,
-            Self::Store { .. } | Self::StepTooLarge { .. } => 0,
+            Self::Store { .. } | Self::Panicked { .. } | Self::StepTooLarge { .. } => 0,
         }
     }
 }

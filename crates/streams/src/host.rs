@@ -1,7 +1,8 @@
 //! What everything that runs in a process is given. This module must never know what runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Broker, Condition, Fault, Health, LogName, Topology};
@@ -36,22 +37,26 @@ impl Host {
         Self { broker: self.broker.another().await, ..self.clone() }
     }
 
-    /// Runs what is known as `name`, and reports how it stands. After a fault of its store it is run
+    /// Runs what is known as `name`, and reports how it stands. After a fault of its store, or a panic, it is run
     /// again, until that works; after any other it halts alone, which is said once.
     pub fn run<W: Future<Output = Result<(), Fault>> + Send>(&self, name: LogName, work: impl Fn() -> W + Send + Sync + 'static) {
         let (health, stop) = (self.health.clone(), self.stop.clone());
         health.note(&name, Condition::Starting);
         self.tasks.spawn(async move {
             let mut said = None;
-            while let Err(fault) = work().await {
+            let run = || async {
+                let ended = AssertUnwindSafe(work()).catch_unwind().await;
+                ended.unwrap_or_else(|_| Err(Fault::Panicked { part: name.clone() }))
+            };
+            while let Err(fault) = run().await {
                 health.halted(&name, &fault);
-                if !matches!(fault, Fault::Store { .. }) {
+                if !matches!(fault, Fault::Store { .. } | Fault::Panicked { .. }) {
                     tracing::error!(%name, %fault, "This has halted; everything else goes on");
                     return;
                 }
                 let why = fault.to_string();
                 if said.as_ref() != Some(&why) {
-                    tracing::warn!(%name, why, "This cannot use its store; trying again until it can");
+                    tracing::warn!(%name, why, "This cannot go on; trying again until it can");
                     said = Some(why);
                 }
                 tokio::select! {

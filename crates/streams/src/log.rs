@@ -115,6 +115,16 @@ impl Log {
         Ok(Record::parse(&self.name, seq, created, Some(&message.headers), message.payload))
     }
 
+    /// How far `other` had come when the last record here was decided; what is wrong with that record its readers say.
+    ///
+    /// # Errors
+    /// A sentence, where the server does not say.
+    pub(crate) async fn last_seen(&self, other: &LogName) -> Result<u64, String> {
+        let LogInfo { last, created, .. } = self.info().await?;
+        let record = if last == 0 { None } else { self.read(last, created).await?.ok() };
+        Ok(record.map_or(0, |record| record.cursor.get(other)))
+    }
+
     /// Bytes of the largest message that the server takes.
     pub(crate) fn largest_message(&self) -> usize {
         self.broker.jetstream.client().server_info().max_payload

@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    task::{JoinError, JoinHandle},
+    time::Instant,
+};
 
 use crate::{Checkpoint, Fault, Service};
 
-/// A snapshot is written after this many input records, so that a restart folds no more than about
-/// a second's worth of its own log …
+/// A snapshot is written after this many records, of inputs, or of the own log while that is folded: so a restart folds no
+/// more than about a second's worth of its own log …
 const SNAPSHOT_RECORDS: u64 = 2_000;
 /// … or after this long, if anything came in at all.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
@@ -18,6 +21,8 @@ pub(crate) struct Snapshots {
     records: u64,
     idle_since: Option<Instant>,
     writing: Option<JoinHandle<Result<(), Fault>>>,
+    /// Why the last one could not be written, until somebody heard of it.
+    failed: Option<Fault>,
 }
 
 impl Snapshots {
@@ -34,10 +39,13 @@ impl Snapshots {
         self.records >= SNAPSHOT_RECORDS && self.writing.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Resolves when something came in and the interval is over.
-    pub(crate) async fn due(&self) {
+    /// Resolves when something came in, the interval is over, and none is being written: steps do not wait for a slow disk.
+    pub(crate) async fn due(&mut self) {
         match self.idle_since {
-            Some(since) if self.records > 0 => tokio::time::sleep_until(since + SNAPSHOT_INTERVAL).await,
+            Some(since) if self.records > 0 => {
+                tokio::time::sleep_until(since + SNAPSHOT_INTERVAL).await;
+                self.settle().await;
+            }
             Some(_) | None => std::future::pending().await,
         }
     }
@@ -51,13 +59,28 @@ impl Snapshots {
         Ok(())
     }
 
-    async fn wait(&mut self) -> Result<(), Fault> {
-        match self.writing.take() {
-            Some(writing) => {
-                writing.await.unwrap_or_else(|panic| Err(Fault::Store { file: "snapshot".to_owned(), why: panic.to_string() }))
-            }
-            None => Ok(()),
+    /// The same while a long log is folded. One that fails is not tried again on the way: it is heard of once the service works,
+    /// which it would never do otherwise while its disk is full.
+    pub(crate) async fn take_on_the_way<S: Service>(&mut self, service: &mut S, at: &Checkpoint) {
+        self.settle().await;
+        if self.failed.is_none() {
+            self.writing = Some(tokio::task::spawn_blocking(service.snapshot(at)));
         }
+        self.begin();
+    }
+
+    async fn wait(&mut self) -> Result<(), Fault> {
+        self.settle().await;
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Waits for the one being written, which stays the one being written where nobody waits to the end.
+    async fn settle(&mut self) {
+        let Some(writing) = &mut self.writing else { return };
+        let written = writing.await;
+        self.writing = None;
+        let panicked = |panic: JoinError| Fault::Store { file: "snapshot".to_owned(), why: panic.to_string() };
+        self.failed = written.map_err(panicked).and_then(|written| written).err();
     }
 
     /// Waits for the snapshot being written: the next restore reads it.

@@ -177,6 +177,13 @@ impl Topology {
         names
     }
 
+    /// The logs of the services that read `log`.
+    #[must_use]
+    pub fn logs_of_readers(&self, log: &LogName) -> Vec<LogName> {
+        let reads = |name: &LogName, owner: &str| name != log && self.read_by(owner, name.shard()).contains(log);
+        self.all().filter(|(name, declared)| reads(name, &declared.owner)).map(|(name, _)| name).collect()
+    }
+
     /// Every log, one a shard where it is sharded, with its declaration.
     pub fn all(&self) -> impl Iterator<Item = (LogName, &LogDeclaration)> {
         self.logs.iter().flat_map(|log| self.names_of(log).into_iter().map(move |name| (name, log)))
@@ -240,6 +247,10 @@ logs:
         assert_eq!(names("overview", 1), ["ledger-1"]);
         assert_eq!(names("history", 1), ["ledger-0", "ledger-1"]);
         assert_eq!(topology.all().count(), 3);
+        let of_readers =
+            |log, shard| topology.logs_of_readers(&LogName::new(log, shard)).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(of_readers("accounts", None), ["ledger-0", "ledger-1"]);
+        assert_eq!(of_readers("ledger", Some(1)), ["ledger-0"]);
     }
 
     #[test]

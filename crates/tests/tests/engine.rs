@@ -2,105 +2,15 @@
 
 #![expect(clippy::expect_used, reason = "a test may fail loudly")]
 
+mod counter;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use streams::{
-    AppendError, Batches, Broker, Checkpoint, CommandAppender, Cursor, Draft, Engine, Fault, Host, Inputs, LogName, Mark, Record, Service,
-    Snapshot, Step, Topology,
-};
+use counter::{Counter, STREAMS, check, count, count_with, feed, host, numbers, sums};
+use streams::{AppendError, Batches, CommandAppender, Cursor, Draft, Inputs, Mark, Topology};
 use tests::{Nats, PATIENCE, freeze};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
-
-const STREAMS: &str = "
-shards: 1
-stream: {storage: file, retention: limits, discard: new, num_replicas: 1, max_msgs: -1, max_bytes: -1, deny_delete: true, deny_purge: true}
-logs:
-  - {name: numbers, owner: gateway, readers: [counter]}
-  - {name: sums, owner: counter, readers: [nobody]}
-";
-
-/// Adds up the numbers that it reads, and says each with the sum so far.
-struct Counter {
-    sum: u64,
-    /// Told each number before it is said.
-    about_to_say: Box<dyn Fn(u64) + Send + Sync>,
-}
-
-impl Service for Counter {
-    type Event = (u64, u64);
-
-    fn restore(&mut self) -> Result<Checkpoint, Fault> {
-        self.sum = 0;
-        Ok(Checkpoint::default())
-    }
-
-    fn evolve(&mut self, (_, sum): &(u64, u64)) {
-        self.sum = *sum;
-    }
-
-    fn decide(&mut self, input: &Record, step: &mut Step<(u64, u64)>) -> Result<(), Fault> {
-        for number in input.decode::<u64>()? {
-            self.sum += number;
-            (self.about_to_say)(number);
-            step.say((number, self.sum), None);
-        }
-        Ok(())
-    }
-
-    fn snapshot(&mut self, _: &Checkpoint) -> Snapshot {
-        Box::new(|| Ok(()))
-    }
-}
-
-fn numbers() -> LogName {
-    LogName::new("numbers", None)
-}
-
-fn sums() -> LogName {
-    LogName::new("sums", None)
-}
-
-async fn host(nats: &Nats) -> Host {
-    let broker = Broker::connect(&nats.url()).await.expect("connects");
-    let topology = Topology::parse(STREAMS, "streams.yaml").expect("good");
-    streams::apply(&broker, &topology).await.expect("applies");
-    Host::new(broker, Arc::new(topology))
-}
-
-/// Runs the counter on a host.
-async fn count(host: Host) -> Result<(), Fault> {
-    count_telling(host, Box::new(|_| ())).await
-}
-
-async fn count_telling(host: Host, about_to_say: Box<dyn Fn(u64) + Send + Sync>) -> Result<(), Fault> {
-    Engine::new(&host, "counter", sums(), Counter { sum: 0, about_to_say }).run().await
-}
-
-/// Feeds 1 to `count`, a record each.
-async fn feed(broker: &Broker, count: u64) {
-    let appender = CommandAppender::start(broker.log(numbers()), Arc::new(Cursor::default), CancellationToken::new());
-    for number in 1..=count {
-        appender.append(number).await.expect("stored");
-    }
-}
-
-/// Reads the sums until `count` numbers were said; checks that each was said once, in order, on a
-/// cursor that never goes back.
-async fn check(broker: &Broker, count: u64) {
-    let mut log = broker.log(sums()).follow(Mark::default());
-    let (mut expected, mut cursor) = (0, 0);
-    while expected < count {
-        let record = tokio::time::timeout(PATIENCE, log.next()).await.expect("in time").expect("no fault");
-        let rests_on = record.cursor.get(&numbers());
-        assert!(rests_on >= cursor, "the cursor goes back from {cursor} to {rests_on}");
-        cursor = rests_on;
-        for (number, sum) in record.decode::<(u64, u64)>().expect("known events") {
-            expected += 1;
-            assert_eq!((number, sum), (expected, expected * (expected + 1) / 2));
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_writer_is_refused() {
@@ -243,7 +153,7 @@ async fn what_a_broker_took_in_and_never_stored_is_decided_again() {
             said.send(()).expect("awaited");
         }
     };
-    tokio::spawn(count_telling(host.clone(), Box::new(stop_at_last)));
+    tokio::spawn(count_with(host.clone(), Counter { about_to_say: Some(Box::new(stop_at_last)), ..Counter::default() }));
     feed(&broker, COUNT).await;
     last.recv().await.expect("it is said");
     last.close();
