@@ -55,7 +55,8 @@ impl Overview {
             PaymentEvent::Validated { order, .. } => {
                 if let (Initiator::Customer(_), Debtor::Account(account)) = (order.by, order.debtor) {
                     let minor = order.amount.minor();
-                    self.balances.entry(account).or_default().pending += minor;
+                    let balance = self.balances.entry(account).or_default();
+                    balance.pending = balance.pending.wrapping_add(minor);
                     self.pending.insert(order.id, (PendingRow { account, minor }, place.seq));
                 }
             }
@@ -94,7 +95,8 @@ impl Overview {
 
     fn release(&mut self, payment: PaymentId) {
         if let Some((PendingRow { account, minor }, _)) = self.pending.remove(&payment) {
-            self.balances.entry(account).or_default().pending -= minor;
+            let balance = self.balances.entry(account).or_default();
+            balance.pending = balance.pending.wrapping_sub(minor);
         }
     }
 

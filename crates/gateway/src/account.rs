@@ -62,7 +62,8 @@ pub(crate) struct Balance {
 impl Balance {
     pub(crate) fn new(account: &AccountRow, row: &BalanceRow) -> Self {
         let money = |minor| Money::from(domain::Money::from_minor(minor, account.currency));
-        let available = row.booked_minor.saturating_add(account.overdraft_limit_minor).saturating_sub(row.pending_minor);
+        let pending = if row.pending_minor < 0 { i64::MAX } else { row.pending_minor };
+        let available = row.booked_minor.saturating_add(account.overdraft_limit_minor).saturating_sub(pending);
         let as_of = if row.version == 0 { account.opened_at } else { row.as_of };
         Self { booked: money(row.booked_minor), available: money(available), version: graphql_int(row.version), as_of: DateTime(as_of) }
     }

@@ -18,7 +18,7 @@ use crate::{
 /// log refills both …
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 /// … and how many rows may: some sixty megabytes. While as many again are being written, the fold waits.
-const GATHERED_ROWS: usize = 150_000;
+pub(crate) const GATHERED_ROWS: usize = 150_000;
 /// While so many rows will soon change once more, what makes more of them waits. Where orders came in faster than
 /// they were booked, each was written to the file several times: 20 instead of 10 µs of processor time a payment …
 const UNFINISHED_ROWS: usize = 32_768;
@@ -85,13 +85,14 @@ impl<C: Changes> Fold<C> {
     /// Folds what waits, or writes what has gathered; says what was touched. It may be dropped while it waits.
     pub(crate) async fn step<P: Projection<Changes = C>>(&mut self, projection: &P) -> Result<Option<P::Touched>, Fault> {
         let (rows, under_way) = self.shelf.gathered();
-        let is_full = rows >= GATHERED_ROWS;
+        let mut is_full = rows >= GATHERED_ROWS;
         if self.finished != under_way.finished {
             (self.finished, self.finished_at) = (under_way.finished, Instant::now());
         }
         self.inputs.hold_first((under_way.rows >= UNFINISHED_ROWS).then_some(self.finished_at + STANDSTILL));
         if is_full && self.writing.is_none() {
             self.begin_write();
+            is_full = false;
         }
         tokio::select! {
             written = end_of(&mut self.writing) => self.end_write(written).map(|()| None),
@@ -99,7 +100,7 @@ impl<C: Changes> Fold<C> {
                 self.begin_write();
                 Ok(None)
             }
-            batch = self.inputs.batch(), if !is_full || self.writing.is_none() => {
+            batch = self.inputs.batch(), if !is_full => {
                 let batch = batch?;
                 let is_short = batch.iter().map(Record::len).sum::<usize>() <= SHORT_BYTES;
                 let touched = if is_short { self.fold(projection, batch) } else { tokio::task::block_in_place(|| self.fold(projection, batch)) };

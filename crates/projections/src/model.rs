@@ -173,9 +173,17 @@ impl<P: Projection> ReadModel<P> {
     /// # Errors
     /// The [`Fault`] that makes going on wrong; after one in its store it may be run again.
     pub async fn run(&self, host: &Host) -> Result<(), Fault> {
+        // The last run may have ended in a panic.
+        self.close();
         let outcome = self.try_run(host).await;
-        self.serving.send_replace(None);
+        self.close();
         outcome
+    }
+
+    /// There is nothing to be read until it is level again; whoever watches looks once more, and hears so.
+    fn close(&self) {
+        self.serving.send_replace(None);
+        self.projection.announce_all();
     }
 
     async fn try_run(&self, host: &Host) -> Result<(), Fault> {
@@ -209,7 +217,7 @@ impl<P: Projection> ReadModel<P> {
         tracing::info!(model = %self.name, "A read model is of an older version; it serves until a new one is built");
         let next = tokio::task::block_in_place(|| store::open(&path, P::VERSION..=P::VERSION))?;
         let mut next = Fold::begin(next.db, &path, self, goal, host)?;
-        while !next.progress().has_reached(&old.progress().folded()) {
+        while !(next.progress().has_reached(goal) && next.progress().has_reached(&old.progress().folded())) {
             tokio::select! {
                 touched = old.step(&self.projection) => {
                     let touched = touched?;
@@ -226,6 +234,7 @@ impl<P: Projection> ReadModel<P> {
         next.save().await?;
         std::fs::rename(&path, &self.path).map_err(|error| next.fault(error.to_string()))?;
         self.serving.send_replace(Some(next.shelf()));
+        host.health.note(&self.name, Condition::Up);
         self.publish(&next, goal, host);
         self.projection.announce_all();
         tracing::info!(model = %self.name, "The new version of a read model serves now");

@@ -1,6 +1,12 @@
 //! A read model whose code changed, against a real nats-server.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
 use streams::{Broker, CommandAppender, Cursor, Host, LogName, Record, Topology};
@@ -8,7 +14,7 @@ use tests::{Nats, PATIENCE, eventually};
 use tokio::{sync::RwLock, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Changes, Layers, Projection, ReadModel, Shelf, StoreError};
+use crate::{Changes, Layers, Projection, ReadModel, Shelf, StoreError, fold::GATHERED_ROWS};
 
 const STREAMS: &str = "
 shards: 1
@@ -18,10 +24,14 @@ logs:
 ";
 const SUM: TableDefinition<&str, u64> = TableDefinition::new("sum");
 
-/// The sum, where it changed.
-struct Sum(Option<u64>);
+/// The sum, where it changed. One that is heavy is written at once, and only while nobody has the disk.
+struct Sum<const HEAVY: bool>(Option<u64>);
 
-impl Changes for Sum {
+/// What heavy ones are written to, and whether one of them is about to be.
+static DISK: RwLock<()> = RwLock::const_new(());
+static IS_WRITING: AtomicBool = AtomicBool::new(false);
+
+impl<const HEAVY: bool> Changes for Sum<HEAVY> {
     type File = ReadOnlyTable<&'static str, u64>;
 
     fn open(tx: &ReadTransaction, _before: Option<&Self::File>) -> Result<Self::File, StoreError> {
@@ -37,10 +47,14 @@ impl Changes for Sum {
     }
 
     fn rows(&self) -> usize {
-        usize::from(self.0.is_some())
+        if HEAVY && self.0.is_some() { GATHERED_ROWS } else { usize::from(self.0.is_some()) }
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
+        if HEAVY {
+            IS_WRITING.store(true, Ordering::Relaxed);
+            drop(DISK.blocking_read());
+        }
         if let Some(sum) = self.0 {
             tx.open_table(SUM)?.insert("sum", sum)?;
         }
@@ -48,7 +62,7 @@ impl Changes for Sum {
     }
 }
 
-impl Layers<Sum> {
+impl<const HEAVY: bool> Layers<Sum<HEAVY>> {
     fn sum(&self) -> Result<u64, StoreError> {
         match self.recent(|changes| changes.0) {
             Some(sum) => Ok(sum),
@@ -58,15 +72,15 @@ impl Layers<Sum> {
 }
 
 /// Adds up numbers, each as often as its version says; while its gate is held, it folds nothing.
-struct Tally<const VERSION: u32> {
+struct Tally<const VERSION: u32, const HEAVY: bool = false> {
     gate: Arc<RwLock<()>>,
 }
 
-impl<const VERSION: u32> Projection for Tally<VERSION> {
+impl<const VERSION: u32, const HEAVY: bool> Projection for Tally<VERSION, HEAVY> {
     const READER: &'static str = "tally";
     const VERSION: u32 = VERSION;
     const READABLE_SINCE: u32 = 1;
-    type Changes = Sum;
+    type Changes = Sum<HEAVY>;
     type Touched = ();
 
     fn create_tables(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
@@ -74,7 +88,7 @@ impl<const VERSION: u32> Projection for Tally<VERSION> {
         Ok(())
     }
 
-    fn fold(&self, rows: &Shelf<Sum>, record: &Record, (): &mut ()) -> Result<(), StoreError> {
+    fn fold(&self, rows: &Shelf<Sum<HEAVY>>, record: &Record, (): &mut ()) -> Result<(), StoreError> {
         drop(tokio::task::block_in_place(|| self.gate.blocking_read()));
         let numbers = record.events::<u64>()?;
         let mut rows = rows.change();
@@ -87,7 +101,7 @@ impl<const VERSION: u32> Projection for Tally<VERSION> {
     fn announce_all(&self) {}
 }
 
-impl<const VERSION: u32> ReadModel<Tally<VERSION>> {
+impl<const VERSION: u32, const HEAVY: bool> ReadModel<Tally<VERSION, HEAVY>> {
     fn sum(&self) -> Result<u64, StoreError> {
         self.rows()?.read()?.sum()
     }
@@ -100,12 +114,14 @@ async fn host(nats: &Nats) -> Host {
     Host::new(broker, Arc::new(topology))
 }
 
-fn run<const V: u32>(
-    folder: &Path,
-    host: &Host,
-    gate: &Arc<RwLock<()>>,
-) -> (Arc<ReadModel<Tally<V>>>, JoinHandle<Result<(), streams::Fault>>) {
-    let model = Arc::new(ReadModel::new(folder, None, Tally::<V> { gate: Arc::clone(gate) }));
+type Running = JoinHandle<Result<(), streams::Fault>>;
+
+fn run<const V: u32>(folder: &Path, host: &Host, gate: &Arc<RwLock<()>>) -> (Arc<ReadModel<Tally<V>>>, Running) {
+    run_as(folder, host, gate)
+}
+
+fn run_as<const V: u32, const H: bool>(folder: &Path, host: &Host, gate: &Arc<RwLock<()>>) -> (Arc<ReadModel<Tally<V, H>>>, Running) {
+    let model = Arc::new(ReadModel::new(folder, None, Tally::<V, H> { gate: Arc::clone(gate) }));
     let (runs, host) = (Arc::clone(&model), host.clone());
     (model, tokio::spawn(async move { runs.run(&host).await }))
 }
@@ -170,6 +186,49 @@ async fn a_model_of_a_version_that_cannot_be_read_is_set_aside() {
     model.level().await;
     assert_eq!(model.sum().expect("a sum"), 6);
     assert!(folder.path().join("tally.redb.aside").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_the_file_is_written_is_folded_meanwhile() {
+    let nats = Nats::start().expect("a nats-server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let host = host(&nats).await;
+    let (model, running) = run_as::<1, true>(folder.path(), &host, &Arc::default());
+    model.level().await;
+    let disk = DISK.write().await;
+    append(&host, 1..=1).await;
+    append(&host, 2..=2).await;
+    eventually("as much as may gather is written", || async { Ok(IS_WRITING.load(Ordering::Relaxed).then_some(())) }).await.expect("begun");
+    eventually("both are folded", || async { Ok((model.sum()? == 3).then_some(())) }).await.expect("folded");
+    drop(disk);
+    host.stop.cancel();
+    running.await.expect("no panic").expect("no fault");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_is_as_empty_as_the_old_one_does_not_serve_before_it_is_level() {
+    const COUNT: u64 = 500;
+    let nats = Nats::start().expect("a nats-server");
+    let folder = tempfile::tempdir().expect("a folder");
+    let before = host(&nats).await;
+    let (model, running) = run::<1>(folder.path(), &before, &Arc::default());
+    model.level().await;
+    before.stop.cancel();
+    running.await.expect("no panic").expect("no fault");
+    drop(model);
+    let after = host(&nats).await;
+    append(&after, std::iter::repeat_n(1, usize::try_from(COUNT).expect("small"))).await;
+    let gate = Arc::default();
+    let held = RwLock::write(&gate).await;
+    let (model, running) = run::<2>(folder.path(), &after, &gate);
+    drop(held);
+    model.level().await;
+    let sum = model.sum().expect("a sum");
+    assert!([COUNT, 2 * COUNT].contains(&sum), "{sum}");
+    let is_up = || async { Ok((after.health.conditions().get(model.name()) == Some(&streams::Condition::Up)).then_some(())) };
+    eventually("it is up", is_up).await.expect("up");
+    after.stop.cancel();
+    running.await.expect("no panic").expect("no fault");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,8 @@ use crate::{
 pub struct BalanceRow {
     /// Booked, in minor units.
     pub booked_minor: i64,
-    /// What validated payments will still debit, in minor units.
+    /// What validated payments will still debit, in minor units. Orders have no limit before they are checked, so it may be more
+    /// than can be counted, and is below 0 then; it is right again once those are declined.
     pub pending_minor: i64,
     /// How many entries it has.
     pub version: u64,

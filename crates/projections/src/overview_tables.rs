@@ -147,7 +147,8 @@ impl Layers<OverviewChanges> {
     }
 
     pub(crate) fn reserve(&mut self, payment: PaymentId, row: PendingRow) -> Result<(), StoreError> {
-        self.balance_mut(row.account)?.pending_minor += row.minor;
+        let balance = self.balance_mut(row.account)?;
+        balance.pending_minor = balance.pending_minor.wrapping_add(row.minor);
         self.fresh.pending.insert(payment, Some(row));
         Ok(())
     }
@@ -167,7 +168,8 @@ impl Layers<OverviewChanges> {
             }
         };
         let Some(PendingRow { account, minor }) = row else { return Ok(None) };
-        self.balance_mut(account)?.pending_minor -= minor;
+        let balance = self.balance_mut(account)?;
+        balance.pending_minor = balance.pending_minor.wrapping_sub(minor);
         Ok(Some(account))
     }
 
