@@ -1,5 +1,5 @@
 //! Fraud detection: limits of one payment and of one day per account, and which payments wait for a
-//! person. It counts in event time, so folding the log again decides alike. This module must never
+//! person. Days are those of its own events, so folding the log again decides alike, whatever clocks gateways have. This module must never
 //! know balances.
 
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub enum Verdict {
     Declined(RejectionCode),
 }
 
-/// What the service says: `PaymentChecked`.
+/// What the service says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
     /// The order.
@@ -57,6 +57,15 @@ pub struct Spent {
     pub day: i64,
     /// What left that day, in minor units.
     pub minor: i64,
+}
+
+impl Spent {
+    /// Whether what leaves on `day` counts to this sum: that of the day, or of the next, which another process may have begun already
+    /// around midnight, before this one took its shard over. A day further ahead comes of a clock that was wrong, and binds
+    /// nobody once that is right.
+    const fn counts_for(&self, day: i64) -> bool {
+        self.day == day || self.day == day + 1
+    }
 }
 
 /// A payment that waits for an operator.
@@ -85,7 +94,9 @@ impl Fraud {
         let verdict = match order.debtor.account() {
             None => Verdict::Passed,
             Some(_) if minor > limits.single_minor => Verdict::Declined(RejectionCode::LimitExceeded),
-            Some(account) if self.spent_after(account, &order) > limits.daily_minor => Verdict::Declined(RejectionCode::LimitExceeded),
+            Some(account) if self.spent_after(account, minor, at.day()) > limits.daily_minor => {
+                Verdict::Declined(RejectionCode::LimitExceeded)
+            }
             Some(_) if minor >= limits.hold_from_minor => Verdict::Held,
             Some(_) => Verdict::Passed,
         };
@@ -105,34 +116,41 @@ impl Fraud {
 
     /// Takes over what the log says.
     pub fn evolve(&mut self, event: &Checked) {
-        let Checked { order, creditor, verdict, review, .. } = event;
+        let Checked { order, creditor, verdict, review, at } = event;
         let was_held = self.held.get(&order.id).is_some() && self.held.remove(order.id).is_some();
         match verdict {
             Verdict::Held => {
                 self.held.insert(order.id, Held { order: order.clone(), creditor: *creditor });
-                self.spend(order, order.amount.minor());
+                self.spend(order, at.day());
             }
-            Verdict::Passed if review.is_none() => self.spend(order, order.amount.minor()),
-            Verdict::Declined(_) if was_held => self.spend(order, -order.amount.minor()),
+            Verdict::Passed if review.is_none() => self.spend(order, at.day()),
+            Verdict::Declined(_) if was_held => self.give_back(order),
             Verdict::Passed | Verdict::Declined(_) => {}
         }
     }
 
-    /// What will have left the account on the order's day. An order from a day before the latest one
-    /// (two gateways, around midnight) counts to the latest.
-    fn spent_after(&self, account: AccountId, order: &PaymentOrder) -> i64 {
-        let before = self.spent.get(&account).filter(|spent| spent.day >= order.at.day()).map_or(0, |spent| spent.minor);
-        before.saturating_add(order.amount.minor())
+    /// What will have left the account on the day.
+    fn spent_after(&self, account: AccountId, minor: i64, day: i64) -> i64 {
+        let before = self.spent.get(&account).filter(|spent| spent.counts_for(day)).map_or(0, |spent| spent.minor);
+        before.saturating_add(minor)
     }
 
-    fn spend(&mut self, order: &PaymentOrder, minor: i64) {
+    fn spend(&mut self, order: &PaymentOrder, day: i64) {
         let Some(account) = order.debtor.account() else { return };
-        let day = order.at.day();
         let spent = self.spent.get_or_insert_with(account, || Spent { day, minor: 0 });
-        if spent.day < day {
+        if !spent.counts_for(day) {
             *spent = Spent { day, minor: 0 };
         }
-        spent.minor = spent.minor.saturating_add(minor).max(0);
+        spent.minor = spent.minor.saturating_add(order.amount.minor());
+    }
+
+    /// What was declined did not leave on the day that it was held; of another day's sum it was no part. It was held as soon as it
+    /// was ordered, but for midnight.
+    fn give_back(&mut self, order: &PaymentOrder) {
+        let spent = order.debtor.account().and_then(|account| self.spent.get_mut(account));
+        if let Some(spent) = spent.filter(|spent| spent.day == order.at.day()) {
+            spent.minor = (spent.minor - order.amount.minor()).max(0);
+        }
     }
 }
 
@@ -159,7 +177,8 @@ mod tests {
     }
 
     fn pay(state: &mut Fraud, order: PaymentOrder) -> Verdict {
-        let event = state.check(order, AccountId::from_uuid(Uuid::from_u128(2)), &LIMITS, Timestamp::default());
+        let at = order.at;
+        let event = state.check(order, AccountId::from_uuid(Uuid::from_u128(2)), &LIMITS, at);
         state.evolve(&event);
         event.verdict
     }
@@ -183,13 +202,33 @@ mod tests {
     }
 
     #[test]
-    fn a_day_has_a_limit_in_event_time() {
+    fn a_day_has_a_limit() {
         let mut state = Fraud::default();
         assert_eq!(pay(&mut state, order(1, 80, 5)), Verdict::Passed);
         assert_eq!(pay(&mut state, order(2, 71, 5)), OVER);
         assert_eq!(pay(&mut state, order(3, 70, 5)), Verdict::Passed);
-        assert_eq!(pay(&mut state, order(4, 1, 4)), OVER, "a late order counts to the latest day");
+        assert_eq!(pay(&mut state, order(4, 1, 4)), OVER, "a clock that is a little behind begins no day anew");
         assert_eq!(pay(&mut state, order(5, 80, 6)), Verdict::Passed);
+    }
+
+    #[test]
+    fn a_clock_that_was_a_year_ahead_for_a_moment_leaves_each_day_its_limit() {
+        let mut state = Fraud::default();
+        assert_eq!(pay(&mut state, order(1, 80, 400)), Verdict::Passed);
+        for (day, id) in [(5, 10), (6, 20), (400, 30)] {
+            assert_eq!(pay(&mut state, order(id, 80, day)), Verdict::Passed, "day {day}");
+            assert_eq!(pay(&mut state, order(id + 1, 71, day)), OVER, "day {day}");
+        }
+    }
+
+    #[test]
+    fn what_is_declined_a_day_later_gives_that_day_nothing() {
+        let mut state = Fraud::default();
+        assert_eq!(pay(&mut state, order(1, 95, 0)), Verdict::Held);
+        assert_eq!(pay(&mut state, order(2, 80, 1)), Verdict::Passed);
+        assert!(review(&mut state, 1, ReviewDecision::Decline).is_some());
+        assert_eq!(pay(&mut state, order(3, 71, 1)), OVER);
+        assert_eq!(pay(&mut state, order(4, 70, 1)), Verdict::Passed);
     }
 
     #[test]

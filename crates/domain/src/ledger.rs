@@ -76,7 +76,7 @@ pub enum Leg {
     },
 }
 
-/// `TransactionBooked`: a booking with all its postings.
+/// A booking with all its postings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transaction {
     /// The payment it belongs to.
