@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{
-    AccountId, Currency, CustomerId, Debtor, Money, PaymentId, RejectionCode, Shard, Timestamp, account_iban,
+    AccountId, Currency, CustomerId, Debtor, Initiator, Money, PaymentId, PaymentOrder, RejectionCode, Shard, Timestamp, account_iban,
     accounts::{AccountEvent, AccountStatus},
     ledger::{LedgerAccount, LedgerEvent, Leg, Posting, Transaction},
 };
@@ -30,11 +30,11 @@ pub(crate) fn account(shard: u16, n: usize) -> AccountId {
     (0..).map(of).filter(|account| Shard::of(*account, SHARDS) == Shard(shard)).nth(n).expect("endless")
 }
 
-fn opened(account: AccountId) -> AccountEvent {
+fn opened(account: AccountId, number: u64) -> AccountEvent {
     AccountEvent::Opened {
         account,
-        holder: CustomerId::from_uuid(Uuid::nil()),
-        iban: account_iban(0).expect("a number"),
+        holder: CustomerId::from_uuid(Uuid::from_u128(number.into())),
+        iban: account_iban(number).expect("a number"),
         currency: eur(),
         overdraft_limit_minor: LIMIT,
         at: AT,
@@ -77,7 +77,7 @@ fn books(events: &[LedgerEvent]) -> (Books, Findings) {
     let (mut facts, mut findings) = (Accounts::default(), Findings::default());
     let accounts = LogName::new("accounts", None);
     for (number, seq) in (0..2).zip(1..) {
-        facts.apply(Place { log: &accounts, seq, event: 1 }, &opened(account(0, number)), &mut findings);
+        facts.apply(Place { log: &accounts, seq, event: 1 }, &opened(account(0, number), seq), &mut findings);
     }
     let mut books = Books::new(Shard(0), SHARDS, Arc::new(facts));
     let log = LogName::new("ledger", Some(0));
@@ -169,4 +169,30 @@ fn a_frozen_account_that_takes_part_is_named() {
     let mut events = given();
     events.insert(2, status);
     assert_eq!(found(&events), [(Check::Accounts, 3), (Check::Accounts, 5)], "the accounts log does not say so, and it is booked on");
+}
+
+#[test]
+fn an_order_fits_who_gives_it_and_whom_it_names() {
+    let (mut facts, mut findings) = (Accounts::default(), Findings::default());
+    let log = LogName::new("accounts", None);
+    let (ada, ben) = (account(0, 0), account(0, 1));
+    for (account, number) in [(ada, 1), (ben, 2)] {
+        facts.apply(Place { log: &log, seq: number, event: 1 }, &opened(account, number), &mut findings);
+    }
+    let order = |customer: u128, iban: u64| PaymentOrder {
+        id: PaymentId::from_uuid(Uuid::nil()),
+        by: Initiator::Customer(CustomerId::from_uuid(Uuid::from_u128(customer))),
+        debtor: Debtor::Account(ada),
+        creditor: account_iban(iban).expect("a number"),
+        amount: Money::from_minor(1, eur()),
+        reference: None,
+        at: AT,
+    };
+    assert!(facts.fit(&order(1, 2), ben));
+    assert!(!facts.fit(&order(1, 2), ada), "another account has this IBAN");
+    assert!(!facts.fit(&order(2, 2), ben), "another customer has this account");
+    assert!(!facts.fit(&order(1, 3), ben), "nobody has this IBAN");
+    assert!(findings.listed.is_empty());
+    facts.apply(Place { log: &log, seq: 3, event: 1 }, &opened(ada, 2), &mut findings);
+    assert_eq!(findings.listed.len(), 2, "opened twice, and with an IBAN that was given before");
 }

@@ -242,8 +242,10 @@ impl CurrencyTotals {
 pub enum ModelState {
     /// Row by row.
     Compared,
-    /// Not at all, and why. That is no pass.
+    /// Not at all, and why: it is in use, or of another version, or of another bank.
     NotCompared(String),
+    /// It could not be read, and why.
+    Unreadable(String),
 }
 
 /// A read model's file.
@@ -259,16 +261,28 @@ pub struct Model {
     pub failed: u64,
 }
 
+impl Report {
+    /// How many read models could not be read.
+    #[must_use]
+    pub fn unreadable(&self) -> usize {
+        self.models.iter().filter(|model| matches!(model.state, ModelState::Unreadable(_))).count()
+    }
+}
+
 impl Model {
     pub(crate) const fn not_compared(file: String, why: String) -> Self {
         Self { file, state: ModelState::NotCompared(why), rows: 0, failed: 0 }
+    }
+
+    pub(crate) const fn unreadable(file: String, why: String) -> Self {
+        Self { file, state: ModelState::Unreadable(why), rows: 0, failed: 0 }
     }
 }
 
 /// All that an audit found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Whether nothing failed.
+    /// Whether nothing failed, and nothing was there that could not be read.
     pub passed: bool,
     /// Violations, all of them.
     pub violations: u64,

@@ -25,7 +25,7 @@ use crate::{
     history::History,
     overview::Overview,
     payments::Stage,
-    report::{Check, Findings, LogTotals, Model, Place, Report, ShardTotals},
+    report::{Check, Findings, LogTotals, Model, ModelState, Place, Report, ShardTotals},
     shard::ShardAudit,
     walk::{Course, Walk},
 };
@@ -73,7 +73,10 @@ impl Audit {
                 }
                 Ok(_) => closed.push(Model::not_compared(file, "it is of a shard that the bank does not have".to_owned())),
                 Err(InspectError::Unknown) => {}
-                Err(why) => closed.push(Model::not_compared(file, why.to_string())),
+                Err(why @ (InspectError::InUse | InspectError::OtherVersion { .. })) => {
+                    closed.push(Model::not_compared(file, why.to_string()))
+                }
+                Err(why @ (InspectError::Store(_) | InspectError::Copy(_))) => closed.push(Model::unreadable(file, why.to_string())),
             }
         }
         let mut at_least = Cursor::default();
@@ -280,8 +283,9 @@ impl Found {
         let violations = checks.iter().map(|check| check.failed).sum();
         let (records, events) = self.logs.iter().fold((0, 0), |(records, events), log| (records + log.records, events + log.events));
         let millis = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let is_whole = !self.models.iter().any(|model| matches!(model.state, ModelState::Unreadable(_)));
         Report {
-            passed: violations == 0,
+            passed: violations == 0 && is_whole,
             violations,
             listed: self.findings.listed,
             checks,

@@ -18,13 +18,14 @@ use crate::{
     history::History,
     overview::Overview,
     payments::{Crossing, Payments, Read},
-    report::{Findings, LogTotals, Place},
+    report::{Check, Findings, LogTotals, Place},
     walk::{Course, Walk},
 };
 
 /// What is known of a shard once its logs are walked.
 pub(crate) struct ShardAudit {
     pub shard: Shard,
+    facts: Arc<Accounts>,
     pub books: Books,
     pub payments: Payments,
     pub overviews: Vec<Overview>,
@@ -37,7 +38,8 @@ impl ShardAudit {
     pub(crate) fn new(shard: Shard, shards: u16, facts: Arc<Accounts>) -> Self {
         Self {
             shard,
-            books: Books::new(shard, shards, facts),
+            books: Books::new(shard, shards, Arc::clone(&facts)),
+            facts,
             payments: Payments::new(shard, shards),
             overviews: Vec::new(),
             histories: Vec::new(),
@@ -56,6 +58,7 @@ impl ShardAudit {
         let [commands, payments, fraud, ledger] = ["payment-commands", "payments", "fraud", "ledger"].map(|base| self.log(base));
         let walk = |log: &LogName| Walk::start(&course, log.clone());
         let walks = (walk(&commands), walk(&payments), walk(&fraud), walk(&ledger));
+        let facts = Arc::clone(&self.facts);
         let Self { books, payments: state, overviews, histories, findings, .. } = &mut self;
 
         let on_command = |place: Place<'_>, _: &_, command: PaymentCommand, findings: &mut Findings| {
@@ -66,6 +69,10 @@ impl ShardAudit {
 
         let on_validated = |place: Place<'_>, record: &streams::Record, event: PaymentEvent, findings: &mut Findings| {
             state.validated(place, &event, record.cursor.get(&commands), findings);
+            if let PaymentEvent::Validated { order, creditor, .. } = &event {
+                let names = || format!("{} is from or to another account than was ordered", order.id);
+                findings.expect(Check::Payments, place, facts.fit(order, *creditor), names);
+            }
             overviews.iter_mut().for_each(|overview| overview.validated(place, &event));
             histories.iter_mut().for_each(|history| history.validated(place, &event));
         };

@@ -28,8 +28,8 @@ const DRAWN_PER_SECOND: u8 = 10;
 /// A bar moves at least this often, so that a slow server is told from a dead one.
 const BAR_TICK: Duration = Duration::from_millis(250);
 
-/// The `audit` command; says whether nothing was found.
-pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<bool> {
+/// The `audit` command; says what the process ends with.
+pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
     let folders = match (&args.nats, args.data.as_slice()) {
         (None, []) => vec![PathBuf::from(DEFAULT_DATA)],
         (Some(_) | None, folders) => folders.to_vec(),
@@ -43,12 +43,11 @@ pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<bool> {
     source.stop();
     let report = outcome?;
     show(&report, args.json)?;
-    Ok(report.passed)
-}
-
-/// What a process ends with that could look.
-pub(crate) fn code(passed: bool) -> ExitCode {
-    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(match (report.violations, report.unreadable()) {
+        (0, 0) => ExitCode::SUCCESS,
+        (0, _) => COULD_NOT_LOOK.into(),
+        (_, _) => ExitCode::FAILURE,
+    })
 }
 
 async fn look(url: &str, folders: &[PathBuf]) -> anyhow::Result<Report> {

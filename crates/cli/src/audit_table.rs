@@ -76,6 +76,7 @@ fn models(report: &Report) -> String {
         let state = match &model.state {
             ModelState::Compared => "compared".to_owned(),
             ModelState::NotCompared(why) => format!("not compared: {why}"),
+            ModelState::Unreadable(why) => format!("cannot be read: {why}"),
         };
         table.add_row([model.file.clone(), grouped(model.rows), grouped(model.failed), state]);
     }
@@ -99,11 +100,12 @@ fn violations(report: &Report) -> String {
 
 fn summary(report: &Report) -> String {
     let verdict = match report.violations {
-        0 => "Passed".to_owned(),
+        0 if report.passed => "Passed".to_owned(),
+        0 => format!("NOT PASSED: {} read models cannot be read, and nothing else failed", report.unreadable()),
         1 => "FAILED: 1 violation".to_owned(),
         violations => format!("FAILED: {} violations", grouped(violations)),
     };
-    let not_compared = report.models.iter().filter(|model| model.state != ModelState::Compared).count();
+    let not_compared = report.models.iter().filter(|model| matches!(model.state, ModelState::NotCompared(_))).count();
     let models = if not_compared > 0 { format!("; {not_compared} read models were not compared") } else { String::new() };
     let (records, events, rate) = (grouped(report.records), grouped(report.events), grouped(report.events_per_second));
     let (seconds, millis) = (report.millis / 1_000, report.millis % 1_000);

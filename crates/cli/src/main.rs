@@ -58,7 +58,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Nats(args) => runtime.block_on(nats::run(args)),
         Command::Token(args) => access::print_token(&args),
         Command::Cat(args) => runtime.block_on(cat::run(args)),
-        Command::Audit(args) => runtime.block_on(audit::run(args)).map(|passed| code = audit::code(passed)),
+        Command::Audit(args) => runtime.block_on(audit::run(args)).map(|ended| code = ended),
         Command::Supervised { .. } => Ok(()),
     };
     runtime.shutdown_timeout(stop::LAST_WAIT);

@@ -264,6 +264,11 @@ async fn a_changed_row_of_a_read_model_is_named() {
     let (code, report) = audit(&nats.url(), Some(data.path())).await;
     assert_eq!(code, Some(0), "{report:#}");
     assert!(report["models"].as_array().expect("a list").iter().all(|model| model["state"] == "compared"));
+    let unreadable = data.path().join("models/overview-9.redb");
+    fs::write(&unreadable, b"no database at all").expect("written");
+    let (code, report) = audit(&nats.url(), Some(data.path())).await;
+    assert_eq!((code, &report["passed"], &report["violations"]), (Some(2), &false.into(), &0.into()), "{report:#}");
+    fs::remove_file(unreadable).expect("removed");
     let plants: [(&str, Change); 4] = [
         ("overview-0.redb", change_balance),
         ("overview-1.redb", |file| change_row(file, "entry-blocks")),
