@@ -132,7 +132,7 @@ pub(crate) struct NatsArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
     /// The nats-server to use.
-    #[arg(long, env = "MILLRACE_NATS", value_name = "URL", default_value = "nats://127.0.0.1:4222")]
+    #[arg(long, env = "MILLRACE_NATS", hide_env_values = true, value_name = "URL", default_value = "nats://127.0.0.1:4222")]
     pub nats: String,
     /// Where read models and snapshots lie; each process needs its own.
     #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", default_value = DEFAULT_DATA)]
@@ -185,7 +185,7 @@ pub(crate) struct CatArgs {
     /// The log, for example ledger-0.
     pub log: String,
     /// The nats-server to read from.
-    #[arg(long, env = "MILLRACE_NATS", value_name = "URL", default_value = "nats://127.0.0.1:4222")]
+    #[arg(long, env = "MILLRACE_NATS", hide_env_values = true, value_name = "URL", default_value = "nats://127.0.0.1:4222")]
     pub nats: String,
     /// The record to begin with.
     #[arg(long, env = "MILLRACE_FROM", value_name = "SEQ", default_value_t = 1)]
@@ -195,7 +195,7 @@ pub(crate) struct CatArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct AuditArgs {
     /// The nats-server to read from [default: the one of the first data folder that has one].
-    #[arg(long, env = "MILLRACE_NATS", value_name = "URL")]
+    #[arg(long, env = "MILLRACE_NATS", hide_env_values = true, value_name = "URL")]
     pub nats: Option<String>,
     /// A data folder whose read models are compared; may be given several times [default: .data without --nats].
     #[arg(long, env = "MILLRACE_DATA", value_name = "DIR", value_delimiter = ',')]

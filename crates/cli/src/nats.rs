@@ -197,7 +197,9 @@ fn signal(child: &Child, signal: Signal) {
 /// The `supervised` command: becomes `program`, which the kernel kills when the parent is gone.
 pub(crate) fn become_supervised(program: &Path, arguments: &[String]) -> anyhow::Error {
     match set_parent_process_death_signal(Some(Signal::KILL)) {
-        Ok(()) => anyhow!(Command::new(program).args(arguments).exec()).context(format!("{} cannot be run", program.display())),
+        // Under this name it says where it can be asked how it is (`nats_health.rs`), however its file is called.
+        Ok(()) => anyhow!(Command::new(program).arg0("nats-server").args(arguments).exec())
+            .context(format!("{} cannot be run", program.display())),
         Err(error) => anyhow!(error).context("the kernel does not take a death signal"),
     }
 }

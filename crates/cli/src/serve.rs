@@ -53,6 +53,7 @@ impl Roles {
         roles.gateway = false;
         for name in names {
             match ROLES.iter().find(|role| role.name() == name) {
+                Some(role) if roles.services.contains(role) => {}
                 Some(role) => roles.services.push(*role),
                 None if name == "gateway" => roles.gateway = true,
                 None if name == "all" => (roles.services, roles.gateway) = (ROLES.to_vec(), true),
