@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 use crate::{Caller, Issuer, Models, errors::Failure, models::READ_WAIT, recent::RecentKeys};
 
+/// How long it is waited for what another gateway has just made: a hundred times what a read model needs to have it.
+const KNOWN_WAIT: Duration = Duration::from_millis(500);
 /// How long a command waits for the answer of its service. When it is over, the command is stored
 /// and will still be acted on.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -116,6 +118,28 @@ impl Bank {
             Some(position) if !self.models.reach(position).await => Err(Failure::StaleRead),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// What is looked up in the directory; once more, where it is not there, with what other gateways know.
+    pub(crate) async fn find<T>(&self, look: impl Fn() -> Result<Option<T>, ReadError>) -> Result<Option<T>, Failure> {
+        if let Some(found) = look()? {
+            return Ok(Some(found));
+        }
+        self.known_elsewhere().await;
+        Ok(look()?)
+    }
+
+    /// Waits, bounded, until the directory has all customers and accounts that there were when this was asked: what is not there
+    /// may have been made a moment ago at another gateway. Where that cannot be asked, what is known here is the answer.
+    pub(crate) async fn known_elsewhere(&self) {
+        let all = async {
+            for log in ["customers", "accounts"].map(|log| LogName::new(log, None)) {
+                if let Ok(info) = self.host.broker.log(log.clone()).info().await {
+                    self.models.directory_reaches(&log, info.last, KNOWN_WAIT).await;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(KNOWN_WAIT, all).await;
     }
 
     /// A payment that `caller` may see, and the shard it lives on. One that this gateway said was accepted

@@ -122,7 +122,9 @@ impl Failure {
             Self::UnknownPayment => "There is no such payment.".to_owned(),
             Self::BadInput(why) | Self::Unavailable(why) => why.clone(),
             Self::Overloaded => "Nothing was stored: more is asked than can be taken now. Try again in a second.".to_owned(),
-            Self::StaleRead => "The state asked for with atLeast is not here yet. Try again in a moment.".to_owned(),
+            Self::StaleRead => {
+                "The state asked for with atLeast, or shown by other answers, is not here yet. Try again in a moment.".to_owned()
+            }
             Self::Internal(id) => format!("Something went wrong here. It was logged as {id}."),
         }
     }

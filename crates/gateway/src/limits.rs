@@ -11,7 +11,7 @@ pub struct Limits {
     /// Levels of selections. The contract's own queries need half of the default.
     pub depth: usize,
     /// Fields of an answer, where those of a page count as often as the page is long, and those of a bulk as often as
-    /// it has payments: of a thousand each may tell twenty.
+    /// it has payments: of a thousand each may tell all that there is to tell, which is 28 fields, and the types of these.
     pub complexity: usize,
     /// Aliases in an operation: each is the same work once more.
     pub aliases: usize,
@@ -45,7 +45,7 @@ impl Default for Limits {
         Self {
             body_bytes: 2 * 1024 * 1024,
             depth: 16,
-            complexity: 20_000,
+            complexity: 40_000,
             aliases: 30,
             root_fields: 20,
             directives: 5,

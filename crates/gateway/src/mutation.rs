@@ -108,7 +108,7 @@ impl AccountMutation {
         let bank = bank(ctx);
         bank.directory().await?;
         let failed = |error| Ok(OpenAccountPayload { errors: vec![error], ..Default::default() });
-        let Some(holder) = holder(ctx, &input)? else {
+        let Some(holder) = holder(ctx, &input).await? else {
             return failed(UserError::new(UserErrorCode::UnknownAccount, &["input", "customerId"], "There is no such customer."));
         };
         let currency = input.currency.0;
@@ -148,20 +148,23 @@ impl AccountMutation {
 }
 
 /// Whom an account is opened for: the customer that calls, or the one that an operator names; none, where there is no such.
-fn holder(ctx: &Context<'_>, input: &OpenAccountInput) -> Result<Option<CustomerId>, Failure> {
+async fn holder(ctx: &Context<'_>, input: &OpenAccountInput) -> Result<Option<CustomerId>, Failure> {
     let id = match (caller(ctx), &input.customer_id, &input.overdraft_limit) {
         (Caller::Anonymous, _, _) => return Err(Failure::Unauthenticated),
         (Caller::Customer(_), Some(_), _) | (Caller::Customer(_), _, Some(_)) => {
             return Err(Failure::Forbidden("customerId and overdraftLimit are for operators of the bank."));
         }
-        (Caller::Customer(id), None, None) => id,
+        (Caller::Customer(id), None, None) => {
+            // A token is good for a customer that there is.
+            return bank(ctx).find(|| bank(ctx).models.directory.customer(id)).await?.map(|_| Some(id)).ok_or(Failure::Unauthenticated);
+        }
         (Caller::Operator, None, _) => return Err(Failure::BadInput("An operator must name the customerId.".to_owned())),
         (Caller::Operator, Some(id), _) => match id.parse() {
             Ok(id) => id,
             Err(domain::IdError) => return Ok(None),
         },
     };
-    Ok(bank(ctx).models.directory.customer(id)?.map(|_| id))
+    Ok(bank(ctx).find(|| bank(ctx).models.directory.customer(id)).await?.map(|_| id))
 }
 
 fn changed(id: CustomerId, row: CustomerRow, position: projections::Position) -> ChangeCustomerPayload {

@@ -10,6 +10,7 @@ use async_graphql::{
 };
 use futures_util::{
     FutureExt as _, StreamExt as _,
+    future::ready,
     stream::{BoxStream, once},
 };
 use projections::{RejectedBy, count_rejects};
@@ -209,7 +210,13 @@ impl Gateway {
                 gateway.settle(&mut validation, answer);
                 count_errors(answer);
             });
-            return AssertUnwindSafe(answers).catch_unwind().map(|answer| answer.unwrap_or_else(|_| panicked())).boxed();
+            let answers = AssertUnwindSafe(answers).catch_unwind().map(|answer| answer.unwrap_or_else(|_| panicked()));
+            // One that could not be told of is the last: a client that resumes with the version before it is told again.
+            let up_to_a_failure = answers.scan(false, |has_failed, answer| {
+                let is_told = !std::mem::replace(has_failed, answer.data == async_graphql::Value::Null);
+                ready(is_told.then_some(answer))
+            });
+            return up_to_a_failure.boxed();
         }
         once(async move { gateway.execute(operation).await }).boxed()
     }

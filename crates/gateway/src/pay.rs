@@ -12,7 +12,7 @@ use streams::{AppendError, LogName, Place};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{Bank, errors::Failure, recent::Queued};
+use crate::{Bank, errors::Failure, models::READ_WAIT, recent::Queued};
 
 /// How long an answer with `waitFor: FINAL` waits; the contract's number.
 const FINAL_WAIT: Duration = Duration::from_secs(10);
@@ -88,6 +88,14 @@ impl From<StoreError> for PayError {
     }
 }
 
+/// How long it is waited for what is known of an initiator's keys.
+const fn key_wait(by: Initiator) -> Duration {
+    match by {
+        Initiator::Customer(_) => FIRST_WAIT,
+        Initiator::Bank => READ_WAIT,
+    }
+}
+
 impl Bank {
     /// An order that was just asked for.
     pub(crate) fn order(
@@ -123,9 +131,9 @@ impl Bank {
     /// the other: to have one for each took half as much processor time again.
     pub(crate) async fn accept_all(&self, orders: Vec<Placed<'_>>) -> Vec<Result<Accepted, PayError>> {
         // Whether a key was used before is known once the model has come to where it was. While it is
-        // built again nobody waits for that: the log knows who was first, and a repeat is one payment.
-        let is_known = match orders.iter().find(|placed| placed.is_keyed) {
-            Some(keyed) => tokio::time::timeout(FIRST_WAIT, self.keys_of(&keyed.order)).await.is_ok(),
+        // built again no customer waits for that: the log knows who was first, and a repeat is one payment.
+        let is_known = match orders.iter().find(|placed| placed.is_keyed).map(|placed| &placed.order) {
+            Some(order) => tokio::time::timeout(key_wait(order.by), self.keys_of(order)).await.is_ok(),
             None => false,
         };
         let storing: Vec<_> = orders.into_iter().map(|placed| self.begin(placed, is_known)).collect();
@@ -145,6 +153,11 @@ impl Bank {
         if !is_keyed {
             let answer = submit(&order);
             return Storing::Queued { queued: Queued::new(order, answer), is_own: true, is_keyed };
+        }
+        let is_asked = |shard| self.models.history(shard).is_level();
+        if order.by == Initiator::Bank && !self.key_shards(&order).all(is_asked) {
+            // A shard that cannot be asked may have the key, and its log does not know of this one's.
+            return Storing::Known(Err(PayError::Failed(Failed(Failure::not_level()))).into());
         }
         match if is_known { self.accepted_before(&order) } else { Ok(None) } {
             Ok(None) => {}
@@ -244,11 +257,17 @@ impl Bank {
         Accepted { row: PaymentRow::accepted(order, self.orders_of(shard).clone(), seq), shard }
     }
 
-    /// Waits until a payment is final or held, or ten seconds are over; answers with what it is then.
-    pub(crate) async fn settled(&self, accepted: Accepted, since: Instant) -> Result<PaymentRow, Failure> {
-        let is_settled = |row: &PaymentRow| row.is_settled();
-        let row = self.wait_until(accepted.shard, accepted.row.order.id, since + FINAL_WAIT, is_settled).await?;
-        Ok(row.unwrap_or(accepted.row))
+    /// Waits until a payment is final or held, or ten seconds are over; answers with what is known of it then. That it was accepted
+    /// is known in any case: whoever is told of a failure instead would pay once more.
+    pub(crate) async fn settled(&self, accepted: Accepted, since: Instant) -> PaymentRow {
+        let row = self.wait_until(accepted.shard, accepted.row.order.id, since + FINAL_WAIT, PaymentRow::is_settled).await;
+        row.ok().flatten().unwrap_or(accepted.row)
+    }
+
+    /// Waits, bounded, until the payment behind a credit is shown as booked, which it is: each model folds on its own.
+    pub(crate) async fn credited(&self, by: Debtor, id: PaymentId) -> Result<(), Failure> {
+        let shard = by.shard(self.host.topology.shards);
+        self.wait_until(shard, id, Instant::now() + READ_WAIT, PaymentRow::is_final).await.map(|_| ())
     }
 
     async fn wait_until(
@@ -274,13 +293,13 @@ impl Bank {
         let (id, command) = (review.payment, review.command);
         self.payments[usize::from(shard.0)].reserve()?.about(id).append(PaymentCommand::Reviewed(review)).await?;
         let reviewed = |row: &PaymentRow| row.status() != PaymentStatus::Held;
-        let row = self.wait_until(shard, id, Instant::now() + FINAL_WAIT, reviewed).await?;
-        match row {
-            Some(row) if row.review == Some(command) => Ok(Some(row)),
-            Some(row) if row.status() == PaymentStatus::Held => {
-                Err(Failure::Unavailable("The review is stored and will be done, but fraud detection does not answer now.".to_owned()))
-            }
-            Some(_) | None => Ok(None),
+        let is_stored =
+            || Failure::Unavailable("The review is stored and will be done. What comes of it cannot be told now: look again.".to_owned());
+        match self.wait_until(shard, id, Instant::now() + FINAL_WAIT, reviewed).await {
+            Ok(Some(row)) if row.review == Some(command) => Ok(Some(row)),
+            Ok(Some(row)) if row.status() == PaymentStatus::Held => Err(is_stored()),
+            Ok(_) => Ok(None),
+            Err(_) => Err(is_stored()),
         }
     }
 }

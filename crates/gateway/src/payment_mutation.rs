@@ -2,12 +2,12 @@
 
 use async_graphql::{Context, Object, Result, SimpleObject};
 use domain::{AccountId, CommandId, CustomerId, Debtor, IdempotencyKey, Initiator, PaymentId, PaymentOrder, Review, Shard};
-use projections::PaymentStatus;
+use projections::{AccountRow, PaymentStatus};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Bank, Caller, PayError,
+    Bank, Caller, PayError, ReadError,
     errors::Failure,
     inputs::{
         DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, Unread, UserError, UserErrorCode,
@@ -55,8 +55,8 @@ impl PaymentMutation {
         let since = Instant::now();
         let bank = bank(ctx);
         bank.directory().await?;
-        let placed = place(bank, order(bank, customer, &input)?)?;
-        Ok(store(bank, placed, wait_for, since).await?)
+        let debtor = bank.find(|| debtor(bank, customer, &input)).await?;
+        Ok(store(bank, place(bank, order(customer, &input, debtor))?, wait_for, since).await?)
     }
 
     /// Up to 1,000 payments in one call, each accepted or refused on its own; results in the order of the input.
@@ -71,7 +71,14 @@ impl PaymentMutation {
         let bank = bank(ctx);
         bank.directory().await?;
         // Every order has its place before the first is stored, so that overload stores nothing of a bulk.
-        let placed = inputs.iter().map(|input| place(bank, order(bank, customer, input)?)).collect::<Result<Vec<_>, _>>()?;
+        let look = || inputs.iter().map(|input| debtor(bank, customer, input)).collect::<Result<Vec<_>, ReadError>>();
+        let mut debtors = look().map_err(Failure::from)?;
+        if debtors.contains(&None) {
+            bank.known_elsewhere().await;
+            debtors = look().map_err(Failure::from)?;
+        }
+        let orders = inputs.iter().zip(debtors).map(|(input, debtor)| order(customer, input, debtor));
+        let placed = orders.map(|order| place(bank, order)).collect::<Result<Vec<_>, _>>()?;
         let outcomes = store_all(bank, placed).await;
         let is_part_stored = outcomes.iter().any(|outcome| outcome.as_ref().is_ok_and(|payload| payload.payment.is_some()));
         let payloads = outcomes.into_iter().collect::<Result<Vec<_>, _>>();
@@ -83,7 +90,11 @@ impl PaymentMutation {
         operator(ctx)?;
         let bank = bank(ctx);
         bank.directory().await?;
-        let placed = place(bank, deposit_order(bank, &input)?)?;
+        let account = match input.account_id.parse::<AccountId>() {
+            Ok(id) => bank.find(|| bank.models.directory.account(id)).await?,
+            Err(domain::IdError) => None,
+        };
+        let placed = place(bank, deposit_order(bank, &input, account))?;
         Ok(store(bank, placed, None, Instant::now()).await?)
     }
 
@@ -118,48 +129,46 @@ impl PaymentMutation {
 
 type Checked = std::result::Result<(PaymentOrder, Option<IdempotencyKey>), Vec<UserError>>;
 
+/// The account that is to pay, where it is the customer's.
+fn debtor(bank: &Bank, customer: CustomerId, input: &InitiatePaymentInput) -> Result<Option<AccountId>, ReadError> {
+    let Ok(id) = input.debtor_account_id.parse::<AccountId>() else { return Ok(None) };
+    Ok(bank.models.directory.account(id)?.filter(|account| account.holder == customer).map(|account| account.id))
+}
+
 /// The order of a customer; what is wrong with it, where something is.
-fn order(bank: &Bank, customer: CustomerId, input: &InitiatePaymentInput) -> Result<Checked, Failure> {
+fn order(customer: CustomerId, input: &InitiatePaymentInput, debtor: Option<AccountId>) -> Checked {
     let mut errors = Vec::new();
-    let debtor = match input.debtor_account_id.parse::<AccountId>() {
-        Ok(id) => bank.models.directory.account(id)?.filter(|account| account.holder == customer).map(|account| account.id),
-        Err(domain::IdError) => None,
-    };
     if debtor.is_none() {
         errors.push(UserError::unknown_account(&["input", "debtorAccountId"]));
     }
     let amount = input.amount.money(&mut errors);
     let reference = reference("reference", input.reference.as_deref(), &mut errors);
     let key = idempotency_key(input.idempotency_key.as_deref(), &mut errors);
-    Ok(match (debtor, amount) {
+    match (debtor, amount) {
         (Some(debtor), Some(amount)) if errors.is_empty() => {
             let by = Initiator::Customer(customer);
             Ok((Bank::order(by, Debtor::Account(debtor), input.creditor_iban.0, amount, reference, key.as_ref()), key))
         }
         (_, _) => Err(errors),
-    })
+    }
 }
 
 /// The order of a deposit, from the settlement account on the shard of the account.
-fn deposit_order(bank: &Bank, input: &DepositInput) -> Result<Checked, Failure> {
+fn deposit_order(bank: &Bank, input: &DepositInput, account: Option<AccountRow>) -> Checked {
     let mut errors = Vec::new();
-    let account = match input.account_id.parse::<AccountId>() {
-        Ok(id) => bank.models.directory.account(id)?,
-        Err(domain::IdError) => None,
-    };
     if account.is_none() {
         errors.push(UserError::unknown_account(&["input", "accountId"]));
     }
     let amount = input.amount.money(&mut errors);
     let reference = reference("reference", input.reference.as_deref(), &mut errors);
     let key = idempotency_key(input.idempotency_key.as_deref(), &mut errors);
-    Ok(match (account, amount) {
+    match (account, amount) {
         (Some(account), Some(amount)) if errors.is_empty() => {
             let debtor = Debtor::Settlement(Shard::of(account.id, bank.models.shards()));
             Ok((Bank::order(Initiator::Bank, debtor, account.iban, amount, reference, key.as_ref()), key))
         }
         (_, _) => Err(errors),
-    })
+    }
 }
 
 /// An order with its place, or what is wrong with it.
@@ -183,7 +192,7 @@ async fn store(
         Err(errors) => return Ok(InitiatePaymentPayload::refused(errors)),
     };
     match bank.accept(placed).await {
-        Ok(accepted) if wait_for == Some(PaymentWait::Final) => Ok(InitiatePaymentPayload::of(bank.settled(accepted, since).await?)),
+        Ok(accepted) if wait_for == Some(PaymentWait::Final) => Ok(InitiatePaymentPayload::of(bank.settled(accepted, since).await)),
         accepted => payload(accepted),
     }
 }

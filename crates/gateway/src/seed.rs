@@ -39,7 +39,7 @@ impl Bank {
         let order = Self::order(Initiator::Bank, debtor, row.iban, amount, None, Some(key));
         let placed = self.place(order, true).map_err(|failure| failure.message())?;
         let accepted = self.accept(placed).await.map_err(|error| format!("{error:?}"))?;
-        let payment = self.settled(accepted, Instant::now()).await.map_err(|failure| failure.message())?;
+        let payment = self.settled(accepted, Instant::now()).await;
         self.reach(Some(&payment.position())).await.map_err(|failure| failure.message())?;
         let balance =
             self.overview(account).await.map_err(|failure| failure.message())?.balance(account).map_err(|error| error.to_string())?;

@@ -40,11 +40,10 @@ impl Subscription {
         account_id: ID,
         after_version: Option<i32>,
     ) -> Result<impl Stream<Item = Result<Balance>> + use<>> {
-        bank(ctx).directory().await?;
-        let account = visible(ctx, &account_id)?;
+        let account = visible(ctx, &account_id).await?;
         let bank = Arc::clone(bank(ctx));
         let watch = bank.models.overview(account.id).watch(account.id);
-        let after = after_version.map(version);
+        let after = after_version.map(version).transpose()?;
         let balances = Balances { bank, account, watch, sent: None, after };
         Ok(pushes("balanceChanged", balances, async |balances| balances.next().await.map(Some)).boxed())
     }
@@ -56,13 +55,12 @@ impl Subscription {
         account_id: ID,
         after_version: Option<i32>,
     ) -> Result<impl Stream<Item = Result<Transaction>> + use<>> {
-        bank(ctx).directory().await?;
-        let account = visible(ctx, &account_id)?;
+        let account = visible(ctx, &account_id).await?;
         let bank = Arc::clone(bank(ctx));
         let model = bank.overview(account.id).await?;
         let watch = model.watch(account.id);
         let sent = match after_version {
-            Some(after) => version(after),
+            Some(after) => version(after)?,
             None => model.balance(account.id).map_err(Failure::from)?.version,
         };
         let entries = Entries { bank, account, watch, sent, read: VecDeque::new(), trace: None };
@@ -82,10 +80,11 @@ impl Subscription {
 }
 
 /// An account that the caller may see.
-fn visible(ctx: &Context<'_>, id: &ID) -> Result<AccountRow, Failure> {
-    let caller = signed_in(ctx)?;
+async fn visible(ctx: &Context<'_>, id: &ID) -> Result<AccountRow, Failure> {
+    let (bank, caller) = (bank(ctx), signed_in(ctx)?);
+    bank.directory().await?;
     let id: AccountId = id.parse().map_err(|_| Failure::UnknownAccount)?;
-    Account::find(bank(ctx), caller, id)?.map(|account| account.row).ok_or(Failure::UnknownAccount)
+    bank.find(|| Account::find(bank, caller, id)).await?.map(|account| account.row).ok_or(Failure::UnknownAccount)
 }
 
 /// The shard of a payment that the caller may see. One that was accepted a moment ago, perhaps by another
@@ -101,8 +100,8 @@ async fn known(bank: &Bank, caller: Caller, id: PaymentId) -> Result<Shard, Fail
     Err(Failure::UnknownPayment)
 }
 
-fn version(version: i32) -> u64 {
-    u64::try_from(version).unwrap_or(0)
+fn version(version: i32) -> Result<u64, Failure> {
+    u64::try_from(version).map_err(|_| Failure::BadInput("afterVersion is the last version that you have, 0 for none.".to_owned()))
 }
 
 struct Balances {

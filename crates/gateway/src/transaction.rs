@@ -82,7 +82,14 @@ impl Transaction {
     }
 
     async fn payment(&self, ctx: &Context<'_>) -> Result<Option<Payment>> {
-        Ok(Payment::find(bank(ctx), caller(ctx), self.entry.payment).await?)
+        let find = || Payment::find(bank(ctx), caller(ctx), self.entry.payment);
+        let found = find().await?;
+        if found.is_some() || self.is_debit() {
+            return Ok(found);
+        }
+        // Who is paid sees a payment once it is booked; that it is, the overview has said before the payments did.
+        bank(ctx).credited(self.entry.counterparty, self.entry.payment).await?;
+        Ok(find().await?)
     }
 }
 

@@ -57,6 +57,12 @@ impl Scene {
     }
 }
 
+/// The newest hundred entries of an account, of which each says its reference so often.
+fn entries(account: &str, times: usize) -> Value {
+    let fields: String = (0..times).map(|n| format!("r{n}: reference ")).collect();
+    json!({ "query": format!("{{ account(id: \"{account}\") {{ transactions(first: 100) {{ nodes {{ {fields} }} }} }} }}") })
+}
+
 fn payments(holder: &Holder, iban: &str) -> Value {
     let input = |number: usize| {
         json!({ "debtorAccountId": holder.account.to_string(), "creditorIban": iban, "amount": { "amount": "0.01", "currency": "EUR" },
@@ -76,6 +82,11 @@ async fn who_reads_nothing_is_left_and_takes_no_memory_while_others_hear_everyth
     let all = json!(PAYMENTS + 1);
     let is_booked = || async { Ok((holder.client.execute(&version).await?["account"]["balance"]["version"] == all).then_some(())) };
     eventually("all payments are booked", is_booked).await.expect("booked");
+    // Two answers of 3 MB are as much as an array may come to.
+    let array = json!(vec![entries(&holder.account.to_string(), 190); 3]);
+    let answers: Value = holder.client.post().json(&array).send().await.expect("an answer").json().await.expect("JSON");
+    let codes = [0, 1, 2].map(|place| &answers[place]["errors"][0]["extensions"]["code"]);
+    assert_eq!(codes, [&Value::Null, &Value::Null, &json!("LIMIT_EXCEEDED")]);
     let before = memory_mib(scene.serve.pid().expect("running")).expect("its memory");
 
     let fields: String = (0..REPEATS).map(|n| format!("r{n}: reference ")).collect();

@@ -112,8 +112,12 @@ async fn an_event_stream_says_each_change_and_its_end() {
     assert_eq!(refused.status(), StatusCode::OK);
     assert!(refused.text().await.expect("a text").starts_with("event: next\ndata: {\"errors\":"));
 
-    let watch = format!("subscription {{ balanceChanged(accountId: \"{}\") {{ version }} }}", holder.account);
-    let mut changes = stream(watch).await.expect("an answer");
+    let watch = |after: &str| format!("subscription {{ balanceChanged(accountId: \"{}\"{after}) {{ version }} }}", holder.account);
+    let refused = stream(watch(", afterVersion: -1")).await.expect("an answer").text().await.expect("a text");
+    assert!(refused.contains("\"BAD_USER_INPUT\"") && refused.ends_with("event: complete\ndata: \n\n"), "{refused}");
+    // There is no other answer to a subscription, whatever is liked better.
+    let post = holder.client.post().header("accept", "application/json, text/event-stream;q=0.5").json(&json!({ "query": watch("") }));
+    let mut changes = post.send().await.expect("an answer");
     let operator = tests::load::operator(&scene.serve.address).expect("a token");
     for version in 1..=2 {
         let change = tokio::time::timeout(PATIENCE, changes.chunk()).await.expect("in time").expect("open").expect("bytes");
@@ -121,6 +125,14 @@ async fn an_event_stream_says_each_change_and_its_end() {
         assert_eq!(String::from_utf8_lossy(&change), expected);
         operator.deposit(&holder.account.to_string(), "1.00", "EUR").await.expect("booked");
     }
+    // Who is cut off is not told that this is all.
+    let rest = async {
+        while let Some(chunk) = changes.chunk().await.expect("no error") {
+            assert!(!chunk.starts_with(b"event: complete"))
+        }
+    };
+    let (ended, ()) = tokio::join!(scene.serve.interrupt(), rest);
+    assert!(ended.expect("it ends").1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,6 +149,10 @@ async fn what_is_not_there_or_no_object_or_of_another_version_is_refused_with_a_
     };
     assert_eq!(scene.refusal(persisted(1)).await, None);
     assert_eq!(scene.refusal(persisted(2)).await, bad);
+    // In a URL what is empty is not there.
+    let empty = reqwest::get(format!("{}?query=%7B__typename%7D&operationName=&variables=&extensions=&documentId=", scene.url));
+    let answer: Value = empty.await.expect("an answer").json().await.expect("JSON");
+    assert_eq!(answer, json!({ "data": { "__typename": "Query" } }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use projections::{RejectedBy, count_rejects};
 use crate::{
     errors::{Failure, RETRY_AFTER},
     operation::is_refused,
-    plain::{write_each, write_json, write_value},
+    plain::{write_json, write_value},
 };
 
 /// Bytes that most answers fit into.
@@ -46,12 +46,22 @@ impl Media {
 
     /// What the client likes best of what there is (RFC 9110 §12.5.1); none, where it takes none of it.
     pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
-        let values: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-        if values.is_empty() {
+        if !headers.contains_key(ACCEPT) {
             return Some(Self::Json);
         }
         let mut best: Option<(u32, Self)> = None;
-        for range in values.iter().flat_map(|value| value.split(',')) {
+        for (quality, media) in Self::taken(headers) {
+            if quality > best.map_or(0, |(quality, _)| quality) {
+                best = Some((quality, media));
+            }
+        }
+        best.map(|(_, media)| media)
+    }
+
+    /// What of what there is a client says that it takes, and how much it likes that, in thousandths.
+    fn taken(headers: &HeaderMap) -> impl Iterator<Item = (u32, Self)> {
+        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).filter_map(|range| {
             let mut parts = range.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();
             let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(1_000, thousandths);
@@ -60,13 +70,13 @@ impl Media {
                 "text/*" => Some(Self::EventStream),
                 _ => Self::ALL.into_iter().find(|media| media.name().eq_ignore_ascii_case(name)),
             };
-            if let Some(media) = media
-                && quality > best.map_or(0, |(quality, _)| quality)
-            {
-                best = Some((quality, media));
-            }
-        }
-        best.map(|(_, media)| media)
+            media.map(|media| (quality, media))
+        })
+    }
+
+    /// Whether a client takes events, be it that it likes something else better: subscriptions have no other answer.
+    pub(super) fn takes_events(headers: &HeaderMap) -> bool {
+        Self::taken(headers).any(|(quality, media)| media == Self::EventStream && quality > 0)
     }
 }
 
@@ -111,12 +121,26 @@ pub(super) fn one(answer: &Answer, media: Media) -> Response {
     response(status, media, json)
 }
 
-/// The answers to an array of operations.
-pub(super) fn many(answers: &[Answer], media: Media) -> Response {
-    let mut json = vec![b'['];
-    write_each(answers, &mut json, write);
-    json.push(b']');
-    response(StatusCode::OK, media, json)
+/// The answers to an array of operations, as they come.
+#[derive(Default)]
+pub(super) struct Many(Vec<u8>);
+
+impl Many {
+    /// How many they have so far.
+    pub(super) const fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn push(&mut self, answer: &Answer) {
+        self.0.push(if self.0.is_empty() { b'[' } else { b',' });
+        write(answer, &mut self.0);
+    }
+
+    /// All of them; there is one at least.
+    pub(super) fn response(mut self, media: Media) -> Response {
+        self.0.push(b']');
+        response(StatusCode::OK, media, self.0)
+    }
 }
 
 /// What is refused before there is an operation.

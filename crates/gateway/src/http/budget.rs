@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, BodyDataStream},
+    body::{Body, BodyDataStream, Bytes, HttpBody as _, to_bytes},
     extract::{Request, State},
     http::{HeaderMap, Method, StatusCode, header::CONTENT_LENGTH},
     middleware::Next,
@@ -11,7 +11,7 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::timeout,
 };
 
@@ -20,7 +20,7 @@ use crate::{errors::Failure, limits::Limits};
 
 /// What requests under way take of the memory, in KiB: 256 MiB in all.
 const MEMORY_KIB: u32 = 256 * 1024;
-/// What one takes besides its body: its parse tree, its answer, its connection.
+/// What one takes besides its body: its parse tree, its connection, and its answer, unless that is larger.
 const REQUEST_KIB: u32 = 64;
 /// The bodies of requests under way, in KiB: in bulks 4 MiB are some 20,000 payments, about a second's
 /// work of two cores. What more would be let in would only wait, and take the time to parse it from
@@ -32,7 +32,7 @@ const SMALL_KIB: u32 = 16;
 
 /// So many KiB of something, of which a quarter is for what is small.
 struct Share {
-    rest: Semaphore,
+    rest: Arc<Semaphore>,
     kept: Semaphore,
 }
 
@@ -40,13 +40,25 @@ impl Share {
     /// So much in all, and for what is large no less than `largest`, which finds its place if alone.
     fn new(all: u32, largest: u32) -> Self {
         let kept = all / 4;
-        Self { rest: Semaphore::new((all - kept).max(largest) as usize), kept: Semaphore::new(kept as usize) }
+        Self { rest: Arc::new(Semaphore::new((all - kept).max(largest) as usize)), kept: Semaphore::new(kept as usize) }
     }
 
     /// So many KiB for a request with a body of `body` KiB, until they are dropped; none where that is too much now.
     fn take(&self, kib: u32, body: u32) -> Option<SemaphorePermit<'_>> {
         let kept = if body <= SMALL_KIB { self.kept.try_acquire_many(kib).ok() } else { None };
         kept.or_else(|| self.rest.try_acquire_many(kib).ok())
+    }
+}
+
+/// A large answer with the memory that it has until it is sent.
+struct Unsent {
+    json: Bytes,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.json
     }
 }
 
@@ -102,6 +114,30 @@ impl Budget {
         bytes.extend_from_slice(chunk);
         Ok((bytes, memory))
     }
+
+    /// The answer as it is sent. A large one takes memory until its client has taken all of it, however slowly: a quarter is
+    /// left for what is small, and where the rest is used up it is not kept.
+    async fn send(&self, response: Response) -> Response {
+        // Events are made as they are sent, one at a time.
+        let is_large = response.body().size_hint().exact().is_some_and(|bytes| bytes > u64::from(REQUEST_KIB) * 1024);
+        if !is_large {
+            return response;
+        }
+        let (parts, body) = response.into_parts();
+        // It is in memory already.
+        let Ok(json) = to_bytes(body, usize::MAX).await else { return unsent() };
+        match Arc::clone(&self.memory.rest).try_acquire_many_owned(kib(json.len())) {
+            Ok(memory) => Response::from_parts(parts, Body::from(Bytes::from_owner(Unsent { json, _memory: memory }))),
+            Err(_) => unsent(),
+        }
+    }
+}
+
+/// What is said instead of an answer that has no room.
+fn unsent() -> Response {
+    let message =
+        "There is no room for this answer now, and what it answers may have been done. Ask again for less, with the same idempotency keys.";
+    answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::Unavailable(message.to_owned()))
 }
 
 /// Lets a request in, or refuses it where too much is under way: what is let in is answered in time, and the
@@ -110,7 +146,7 @@ impl Budget {
 pub(super) async fn admit(State(budget): State<Budget>, request: Request, next: Next) -> Response {
     if request.method() == Method::GET {
         return match budget.work(kib(0)) {
-            Some(_under_way) => next.run(request).await,
+            Some(_under_way) => budget.send(next.run(request).await).await,
             None => answer::failure(Failure::Overloaded),
         };
     }
@@ -129,7 +165,7 @@ pub(super) async fn admit(State(budget): State<Budget>, request: Request, next: 
         Err(_) => return answer::with_status(StatusCode::REQUEST_TIMEOUT, Failure::BodyTooSlow),
     };
     match budget.work(kib(bytes.len())) {
-        Some(_under_way) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Some(_under_way) => budget.send(next.run(Request::from_parts(parts, Body::from(bytes))).await).await,
         None => answer::failure(Failure::Overloaded),
     }
 }
@@ -161,6 +197,24 @@ mod tests {
         assert!(budget.work(17).is_none());
         drop(large);
         assert!(budget.work(SMALL_KIB).is_some(), "also where no bulk is");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_sent_yet_has_its_memory_and_leaves_some_for_what_is_small() {
+        let budget = Budget::new(&Limits::default());
+        let large = || Response::new(Body::from(vec![b'x'; 40 << 20]));
+        let mut unsent = Vec::new();
+        for _ in 0..4 {
+            let answer = budget.send(large()).await;
+            assert_eq!(answer.status(), StatusCode::OK);
+            unsent.push(answer);
+        }
+        let refused = budget.send(large()).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "192 MiB have no room for five");
+        assert!(budget.work(SMALL_KIB).is_some(), "who asks for little is let in");
+        assert_eq!(budget.send(Response::new(Body::from("little"))).await.status(), StatusCode::OK);
+        unsent.pop();
+        assert_eq!(budget.send(large()).await.status(), StatusCode::OK, "one was sent");
     }
 
     #[tokio::test]

@@ -11,14 +11,23 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::limits::Limits;
+
 /// How long a client may take for the head of a request, and keep a connection without any. Clients keep what they do
 /// not use for a minute and a half at most, so none has its connection closed just as it asks.
 const HEAD_WAIT: Duration = Duration::from_secs(120);
+/// The largest head of a request, and what is read ahead of a connection: a token has some hundred bytes, cookies of other
+/// services on the host some thousand.
+const HEAD_BYTES: usize = 64 * 1024;
+/// Connections at once besides as many as there may be event streams; websockets are not among them. Where each has as long a
+/// head as it may, all take 2 to 4 GiB.
+const PLAIN_CONNECTIONS: usize = 10_000;
 
 /// Serves `routes` until it is told to stop, and then until the requests under way are answered.
-pub(super) async fn serve(mut listener: TcpListener, routes: Router, slow_reader: Duration, stop: CancellationToken) {
+pub(super) async fn serve(mut listener: TcpListener, routes: Router, limits: &Limits, stop: CancellationToken) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(HEAD_BYTES);
+    let most = limits.sockets.saturating_add(PLAIN_CONNECTIONS);
     let open = TaskTracker::new();
     loop {
         let (connection, _) = tokio::select! {
@@ -26,7 +35,11 @@ pub(super) async fn serve(mut listener: TcpListener, routes: Router, slow_reader
             accepted = Listener::accept(&mut listener) => accepted,
             () = stop.cancelled() => break,
         };
-        give_up_after(&connection, slow_reader);
+        if open.len() >= most {
+            tracing::debug!(most, "A connection was refused: as many are open as may be");
+            continue;
+        }
+        give_up_after(&connection, limits.slow_reader);
         let serving = http.serve_connection(TokioIo::new(connection), TowerToHyperService::new(routes.clone())).with_upgrades();
         let stop = stop.clone();
         open.spawn(async move {
@@ -71,7 +84,7 @@ mod tests {
         for sent in ["", "POST /gra", "GET / HTTP/1.1\r\nhost: x\r\n"] {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("an address");
-            tokio::spawn(serve(listener, Router::new(), HEAD_WAIT, CancellationToken::new()));
+            tokio::spawn(async move { serve(listener, Router::new(), &Limits::default(), CancellationToken::new()).await });
             let since = Instant::now();
             let mut connection = TcpStream::connect(address).await.expect("connected");
             connection.write_all(sent.as_bytes()).await.expect("sent");
@@ -79,5 +92,19 @@ mod tests {
             let _ended = connection.read_to_end(&mut Vec::new()).await;
             assert!(since.elapsed() >= HEAD_WAIT && since.elapsed() < 2 * HEAD_WAIT, "{sent:?}: {:?}", since.elapsed());
         }
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_refused_and_not_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move { serve(listener, Router::new(), &Limits::default(), CancellationToken::new()).await });
+        let mut connection = TcpStream::connect(address).await.expect("connected");
+        let head = format!("GET / HTTP/1.1\r\nhost: x\r\ncookie: {}", "x".repeat(HEAD_BYTES));
+        connection.write_all(head.as_bytes()).await.expect("sent");
+        let mut answer = [0; 12];
+        let read = tokio::time::timeout(HEAD_WAIT / 4, connection.read_exact(&mut answer));
+        read.await.expect("at once").expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 431");
     }
 }

@@ -55,7 +55,7 @@ impl Door {
 pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, playground: Playground, host: Host) {
     let stop = host.stop.clone();
     let cors = origins.cors();
-    let slow_reader = gateway.limits.slow_reader;
+    let limits = gateway.limits.clone();
     let door = Door { gateway: Arc::new(gateway), origins: Arc::new(origins), stop: stop.clone() };
     let routes = graphql(door)
         .merge(health::routes(host))
@@ -64,7 +64,7 @@ pub async fn serve(listener: TcpListener, gateway: Gateway, origins: Origins, pl
         .merge(playground::routes(playground))
         .fallback(nothing)
         .layer(from_fn(traces::follow));
-    connections::serve(listener, routes, slow_reader, stop).await;
+    connections::serve(listener, routes, &limits, stop).await;
 }
 
 async fn nothing() -> Response {
@@ -82,5 +82,5 @@ fn graphql(door: Door) -> Router {
 /// Serves nothing but how the process stands.
 pub async fn serve_health(listener: TcpListener, host: Host) {
     let stop = host.stop.clone();
-    connections::serve(listener, health::routes(host), Limits::default().slow_reader, stop).await;
+    connections::serve(listener, health::routes(host), &Limits::default(), stop).await;
 }

@@ -1,6 +1,6 @@
 //! GraphQL over HTTP: operations by POST, queries also by GET. This module must never know a field.
 
-use async_graphql::parser::types::OperationType;
+use async_graphql::{Response as Answer, parser::types::OperationType};
 use axum::{
     body::{Body, to_bytes},
     extract::{FromRequestParts as _, Query, Request, State, WebSocketUpgrade},
@@ -16,6 +16,10 @@ use super::{
 };
 use crate::{SignedIn, errors::Failure, object::Object, operation::Params};
 
+/// What the answers to an array of operations may come to before the rest is refused: each may have megabytes, and all are sent
+/// as one.
+const MOST_ARRAY_BYTES: usize = 4 * 1024 * 1024;
+
 /// The parameters in a URL, those that are maps as JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -29,14 +33,15 @@ struct UrlParams {
 
 impl UrlParams {
     fn read(self) -> serde_json::Result<Params> {
-        let variables = self.variables.filter(|text| !text.is_empty());
-        let extensions = self.extensions.filter(|text| !text.is_empty());
+        // What is empty is not there (GraphQL over HTTP, 6.2).
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let (variables, extensions) = (given(self.variables), given(self.extensions));
         Ok(Params {
             query: self.query,
-            operation_name: self.operation_name,
+            operation_name: given(self.operation_name),
             variables: variables.map_or(Ok(async_graphql::Variables::default()), |text| serde_json::from_str(&text))?,
             extensions: extensions.map(|text| serde_json::from_str(&text)).transpose()?,
-            document_id: self.document_id,
+            document_id: given(self.document_id),
         })
     }
 }
@@ -106,10 +111,11 @@ async fn answer_one(door: &Door, headers: &HeaderMap, params: Params, is_get: bo
     if is_get && operation.kind == OperationType::Mutation {
         return answer::not_allowed("POST", "Mutations are sent by POST.");
     }
-    if media == Media::EventStream {
+    let is_subscription = operation.kind == OperationType::Subscription;
+    if media == Media::EventStream || (is_subscription && Media::takes_events(headers)) {
         return sse::open(door, signed_in, operation);
     }
-    if operation.kind == OperationType::Subscription {
+    if is_subscription {
         let message = "Subscriptions need a websocket (graphql-transport-ws), or an answer of the type text/event-stream.";
         return answer::with_status(StatusCode::NOT_ACCEPTABLE, Failure::BadRequest(message.to_owned()));
     }
@@ -135,15 +141,25 @@ async fn answer_many(door: &Door, headers: &HeaderMap, body: &[u8]) -> Response 
         Ok(signed_in) => signed_in,
         Err(response) => return *response,
     };
-    let mut answers = Vec::with_capacity(batch.len());
+    let mut answers = answer::Many::default();
     // One after the other, so that mutations happen in their order.
     for Object(params) in batch {
-        answers.push(match door.gateway.prepare(params, caller) {
-            Ok(operation) => door.gateway.execute(operation).await,
-            Err(refused) => *refused,
+        answers.push(&if answers.bytes() > MOST_ARRAY_BYTES {
+            Answer::from_errors(vec![too_many_bytes().into()])
+        } else {
+            match door.gateway.prepare(params, caller) {
+                Ok(operation) => door.gateway.execute(operation).await,
+                Err(refused) => *refused,
+            }
         });
     }
-    answer::many(&answers, media)
+    answers.response(media)
+}
+
+fn too_many_bytes() -> Failure {
+    Failure::LimitExceeded(format!(
+        "This was not run: the answers before it have more than {MOST_ARRAY_BYTES} bytes. Ask for it in a request of its own."
+    ))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

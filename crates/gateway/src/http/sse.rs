@@ -37,21 +37,26 @@ pub(super) fn open(door: &Door, signed_in: SignedIn, operation: Operation) -> Re
         return answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::LimitExceeded(message.to_owned()));
     };
     let over = futures_util::future::select(Box::pin(expiry(signed_in.until)), Box::pin(door.stop.clone().cancelled_owned()));
-    let answers = door.gateway.stream(operation).take_until(over).map(move |answer| {
+    let answers = door.gateway.stream(operation).map(move |answer| {
         let _kept = &seat;
         next(&answer)
     });
-    stream(answers)
+    // What is cut off has no end that says that it is complete: clients connect again then.
+    stream(completed(answers).take_until(over))
 }
 
 /// What was refused before it ran: clients of event streams cannot read any other answer.
 pub(super) fn refused(answer: Answer) -> Response {
-    stream(once(async move { next(&answer) }))
+    stream(completed(once(async move { next(&answer) })))
 }
 
-fn stream(answers: impl Stream<Item = Vec<u8>> + Send + 'static) -> Response {
+/// All answers, and that there are no more.
+fn completed(answers: impl Stream<Item = Vec<u8>> + Send + 'static) -> impl Stream<Item = Vec<u8>> + Send + 'static {
     // With an empty field, without which a browser's EventSource would not tell of the event.
-    let events = answers.chain(once(async { b"event: complete\ndata: \n\n".to_vec() }));
+    answers.chain(once(async { b"event: complete\ndata: \n\n".to_vec() }))
+}
+
+fn stream(events: impl Stream<Item = Vec<u8>> + Send + 'static) -> Response {
     let alive = unfold(Box::pin(events), |mut events| async {
         match timeout(KEEP_ALIVE, events.next()).await {
             Ok(event) => event.map(|event| (event, events)),

@@ -1,4 +1,4 @@
-//! The fault campaign: `just chaos`, for three minutes unless it is told. Exit code 1 where anything
+//! The fault campaign: `./just chaos`, for three minutes unless it is told. Exit code 1 where anything
 //! that a client was told is not so in the end; the folder is kept then.
 
 use std::{process::ExitCode, time::Duration};
@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     if !is_good {
         let folder = folder.keep();
-        println!("Again with: just chaos --seed {seed} --minutes {}; logs are in {}", args.minutes, folder.display());
+        println!("Again with: ./just chaos --seed {seed} --minutes {}; logs are in {}", args.minutes, folder.display());
     }
     outcome.map(|_| if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
