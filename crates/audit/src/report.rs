@@ -265,7 +265,7 @@ impl Report {
     /// How many read models could not be read.
     #[must_use]
     pub fn unreadable(&self) -> usize {
-        self.models.iter().filter(|model| matches!(model.state, ModelState::Unreadable(_))).count()
+        self.models.iter().filter(|model| model.is_unreadable()).count()
     }
 }
 
@@ -276,6 +276,10 @@ impl Model {
 
     pub(crate) const fn unreadable(file: String, why: String) -> Self {
         Self { file, state: ModelState::Unreadable(why), rows: 0, failed: 0 }
+    }
+
+    pub(crate) const fn is_unreadable(&self) -> bool {
+        matches!(self.state, ModelState::Unreadable(_))
     }
 }
 

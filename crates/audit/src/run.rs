@@ -25,7 +25,7 @@ use crate::{
     history::History,
     overview::Overview,
     payments::Stage,
-    report::{Check, Findings, LogTotals, Model, ModelState, Place, Report, ShardTotals},
+    report::{Check, Findings, LogTotals, Model, Place, Report, ShardTotals},
     shard::ShardAudit,
     walk::{Course, Walk},
 };
@@ -283,9 +283,8 @@ impl Found {
         let violations = checks.iter().map(|check| check.failed).sum();
         let (records, events) = self.logs.iter().fold((0, 0), |(records, events), log| (records + log.records, events + log.events));
         let millis = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        let is_whole = !self.models.iter().any(|model| matches!(model.state, ModelState::Unreadable(_)));
         Report {
-            passed: violations == 0 && is_whole,
+            passed: violations == 0 && !self.models.iter().any(Model::is_unreadable),
             violations,
             listed: self.findings.listed,
             checks,

@@ -229,3 +229,21 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     telemetry.stop();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_that_is_named_twice_runs_once() {
+        let topology = built_in_topology().expect("good");
+        let chosen = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            Roles::chosen(&names, &[1, 1], &topology).expect("roles")
+        };
+        for (names, services) in [(&["all", "ledger"][..], 5), (&["ledger", "gateway", "ledger"], 1), (&["ledger", "all"], 5)] {
+            let roles = chosen(names);
+            assert_eq!((roles.services.len(), roles.gateway, roles.shards), (services, true, vec![1]), "{names:?}");
+        }
+    }
+}

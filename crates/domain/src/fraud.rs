@@ -1,6 +1,6 @@
 //! Fraud detection: limits of one payment and of one day per account, and which payments wait for a
-//! person. Days are those of its own events, so folding the log again decides alike, whatever clocks gateways have. This module must never
-//! know balances.
+//! person. Days are those of its own events, so folding the log again decides alike, whatever clocks
+//! gateways have. This module must never know balances.
 
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +53,7 @@ pub struct Checked {
 /// What left an account on a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
-    /// The latest day that a payment was made on.
+    /// The day.
     pub day: i64,
     /// What left that day, in minor units.
     pub minor: i64,

@@ -50,6 +50,9 @@ async fn what_is_wrong_is_said_on_one_line_with_what_to_do() {
     let nobody = format!("nats://127.0.0.1:{}", free_port().expect("a port"));
     let away = refused(&["serve", "--nats", &nobody, "--data", &data, "--listen", "127.0.0.1:0", "--jwt-secret", SECRET]).await;
     assert!(away.contains(&nobody) && away.contains("--nats"), "{away}");
+    let with_password = nobody.replace("//", "//bank:hunter2@");
+    let away = refused(&["cat", "ledger-0", "--nats", &with_password]).await;
+    assert!(away.contains(&nobody) && !away.contains("hunter2"), "{away}");
     for (arguments, says) in [
         (&[][..], "a gateway needs keys"),
         (&["--jwt-secret", "0123456789012345678901234567890"], "--jwt-secret has 31 bytes"),
