@@ -75,6 +75,9 @@ pub struct Held {
     pub order: PaymentOrder,
     /// The account to credit.
     pub creditor: AccountId,
+    /// The day to whose sum it counts. Older snapshots do not say, and what they hold gives nothing back.
+    #[serde(default)]
+    pub day: Option<i64>,
 }
 
 /// What fraud detection remembers.
@@ -106,7 +109,7 @@ impl Fraud {
     /// What follows from an operator's review; nothing where the payment is not held.
     #[must_use]
     pub fn review(&self, review: &Review, at: Timestamp) -> Option<Checked> {
-        let Held { order, creditor } = self.held.get(&review.payment)?.clone();
+        let Held { order, creditor, .. } = self.held.get(&review.payment)?.clone();
         let verdict = match review.decision {
             ReviewDecision::Release => Verdict::Passed,
             ReviewDecision::Decline => Verdict::Declined(RejectionCode::DeclinedInReview),
@@ -117,15 +120,17 @@ impl Fraud {
     /// Takes over what the log says.
     pub fn evolve(&mut self, event: &Checked) {
         let Checked { order, creditor, verdict, review, at } = event;
-        let was_held = self.held.get(&order.id).is_some() && self.held.remove(order.id).is_some();
+        let held = if self.held.get(&order.id).is_some() { self.held.remove(order.id) } else { None };
         match verdict {
             Verdict::Held => {
-                self.held.insert(order.id, Held { order: order.clone(), creditor: *creditor });
+                let day = self.spend(order, at.day());
+                self.held.insert(order.id, Held { order: order.clone(), creditor: *creditor, day });
+            }
+            Verdict::Passed if review.is_none() => {
                 self.spend(order, at.day());
             }
-            Verdict::Passed if review.is_none() => self.spend(order, at.day()),
-            Verdict::Declined(_) if was_held => self.give_back(order),
-            Verdict::Passed | Verdict::Declined(_) => {}
+            Verdict::Declined(_) => held.into_iter().for_each(|held| self.give_back(&held)),
+            Verdict::Passed => {}
         }
     }
 
@@ -135,20 +140,21 @@ impl Fraud {
         before.saturating_add(minor)
     }
 
-    fn spend(&mut self, order: &PaymentOrder, day: i64) {
-        let Some(account) = order.debtor.account() else { return };
+    /// Counts what leaves, and says to which day.
+    fn spend(&mut self, order: &PaymentOrder, day: i64) -> Option<i64> {
+        let account = order.debtor.account()?;
         let spent = self.spent.get_or_insert_with(account, || Spent { day, minor: 0 });
         if !spent.counts_for(day) {
             *spent = Spent { day, minor: 0 };
         }
         spent.minor = spent.minor.saturating_add(order.amount.minor());
+        Some(spent.day)
     }
 
-    /// What was declined did not leave on the day that it was held; of another day's sum it was no part. It was held as soon as it
-    /// was ordered, but for midnight.
-    fn give_back(&mut self, order: &PaymentOrder) {
+    /// What was declined did not leave on the day that it counted to; of another day's sum it was no part.
+    fn give_back(&mut self, Held { order, day, .. }: &Held) {
         let spent = order.debtor.account().and_then(|account| self.spent.get_mut(account));
-        if let Some(spent) = spent.filter(|spent| spent.day == order.at.day()) {
+        if let Some(spent) = spent.filter(|spent| Some(spent.day) == *day) {
             spent.minor = (spent.minor - order.amount.minor()).max(0);
         }
     }
@@ -178,6 +184,10 @@ mod tests {
 
     fn pay(state: &mut Fraud, order: PaymentOrder) -> Verdict {
         let at = order.at;
+        check(state, order, at)
+    }
+
+    fn check(state: &mut Fraud, order: PaymentOrder, at: Timestamp) -> Verdict {
         let event = state.check(order, AccountId::from_uuid(Uuid::from_u128(2)), &LIMITS, at);
         state.evolve(&event);
         event.verdict
@@ -229,6 +239,21 @@ mod tests {
         assert!(review(&mut state, 1, ReviewDecision::Decline).is_some());
         assert_eq!(pay(&mut state, order(3, 71, 1)), OVER);
         assert_eq!(pay(&mut state, order(4, 70, 1)), Verdict::Passed);
+    }
+
+    #[test]
+    fn days_are_those_of_the_check_whatever_an_order_says() {
+        for ordered in [-400, 4, 6, 400] {
+            let today = Timestamp::from_micros(5 * DAY_MICROS);
+            let mut state = Fraud::default();
+            assert_eq!(check(&mut state, order(1, 95, ordered), today), Verdict::Held);
+            assert_eq!(check(&mut state, order(2, 60, ordered), today), OVER, "ordered on day {ordered}");
+            assert!(review(&mut state, 1, ReviewDecision::Decline).is_some());
+            assert_eq!(check(&mut state, order(3, 95, ordered), today), Verdict::Held, "given back, ordered on day {ordered}");
+            assert_eq!(check(&mut state, order(4, 80, 6), Timestamp::from_micros(6 * DAY_MICROS)), Verdict::Passed);
+            assert!(review(&mut state, 3, ReviewDecision::Decline).is_some());
+            assert_eq!(check(&mut state, order(5, 71, 6), Timestamp::from_micros(6 * DAY_MICROS)), OVER, "ordered on day {ordered}");
+        }
     }
 
     #[test]
