@@ -26,8 +26,10 @@ use crate::{
 /// steps stay below a server's usual limit of one mebibyte, and what a first record alone may exceed
 /// this by is bounded by the gateway's command records.
 const STEP: Batches = Batches { records: 256, bytes: 256 * 1024 };
-/// Pause before starting over after an append without an answer, so that an outage is not polled hot.
+/// Pause before starting over after an append without an answer, so that an outage is not polled hot …
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
+/// … and the longest, of an append that is refused again and again: each time a snapshot is read, and the log after it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How far a service's state has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -135,6 +137,8 @@ pub struct Engine<S: Service> {
     known: Mark,
     /// The connection on which an append was not acknowledged, until one is again.
     stalled: Option<Link>,
+    /// What the next pause is to be.
+    pause: Duration,
 }
 
 impl<S: Service> Engine<S> {
@@ -153,6 +157,7 @@ impl<S: Service> Engine<S> {
             snapshots: Snapshots::default(),
             known: Mark::default(),
             stalled: None,
+            pause: RESTART_PAUSE,
         }
     }
 
@@ -161,6 +166,15 @@ impl<S: Service> Engine<S> {
     /// # Errors
     /// The [`Fault`] that makes going on wrong.
     pub async fn run(mut self) -> Result<(), Fault> {
+        let ended = self.run_on().await;
+        if ended.is_err() {
+            // Whoever runs it again opens the file that is being written. What becomes of that is not what ended it.
+            let _ = self.snapshots.finish().await;
+        }
+        ended
+    }
+
+    async fn run_on(&mut self) -> Result<(), Fault> {
         let stop = self.host.stop.clone();
         let mut folded = None;
         loop {
@@ -168,7 +182,7 @@ impl<S: Service> Engine<S> {
             self.snapshots.finish().await?;
             match restart {
                 Restart::Stopped => return Ok(()),
-                Restart::Unsure => tokio::time::sleep(RESTART_PAUSE).await,
+                Restart::Unsure => tokio::time::sleep(self.pause).await,
                 Restart::Fenced => {
                     tracing::info!(log = %self.log.name(), "Another writer has this log; standing by");
                     self.host.health.note(self.log.name(), Condition::StandingBy);
@@ -188,7 +202,9 @@ impl<S: Service> Engine<S> {
             () = stop.cancelled() => return Ok(Restart::Stopped),
         };
         let Some((mut at, mut inputs)) = caught_up else { return Ok(Restart::Unsure) };
-        tracing::info!(log = %self.log.name(), record = at.own.seq, "A service is up");
+        if self.stalled.is_none() {
+            tracing::info!(log = %self.log.name(), record = at.own.seq, "A service is up");
+        }
         let is_stalled = self.stalled == Some(*self.host.broker.link().borrow());
         self.host.health.note(self.log.name(), if is_stalled { Condition::Stalled } else { Condition::Up });
         self.snapshots.begin();
@@ -224,6 +240,8 @@ impl<S: Service> Engine<S> {
                     Ok(own) => {
                         (at.own, self.known) = (own, own);
                         if self.stalled.take().is_some() {
+                            self.pause = RESTART_PAUSE;
+                            tracing::info!(log = %self.log.name(), record = own.seq, "Appends are acknowledged again");
                             self.host.health.note(self.log.name(), Condition::Up);
                         }
                     }
@@ -277,7 +295,7 @@ impl<S: Service> Engine<S> {
     }
 
     /// Takes over a record of the own log. Snapshots are taken on the way: a long log is folded once, however often that is
-    /// interrupted, and what changed since the last one takes little memory.
+    /// interrupted, and what changed since the last one takes little memory, as long as they can be written.
     async fn fold(&mut self, at: &mut Checkpoint, record: &Record) -> Result<(), Fault> {
         for event in record.events::<S::Event>()?.iter() {
             self.service.evolve(event);
@@ -332,8 +350,13 @@ impl<S: Service> Engine<S> {
             Err(AppendError::Refused) => Ok(Err(Restart::Fenced)),
             Err(AppendError::TooLarge(bytes)) => Err(Fault::StepTooLarge { log: name.clone(), bytes }),
             Err(error @ (AppendError::Unavailable(_) | AppendError::Overloaded | AppendError::Unknown(_))) => {
-                tracing::warn!(log = %name, %error, "An append was not acknowledged; starting over from the log");
-                self.stalled = Some(*self.host.broker.link().borrow());
+                let link = *self.host.broker.link().borrow();
+                if self.stalled.replace(link) == Some(link) {
+                    self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                } else {
+                    tracing::warn!(log = %name, %error, "An append was not acknowledged; starting over from the log, until one is");
+                    self.pause = RESTART_PAUSE;
+                }
                 Ok(Err(Restart::Unsure))
             }
         }

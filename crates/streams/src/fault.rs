@@ -59,11 +59,13 @@ pub enum Fault {
         /// What failed.
         why: String,
     },
-    /// The code has a mistake; its own message is in the log.
-    #[error("{part} panicked")]
+    /// The code has a mistake.
+    #[error("{part} panicked: {why}")]
     Panicked {
         /// What runs under this name.
         part: LogName,
+        /// What the panic said.
+        why: String,
     },
     /// A step's events do not fit into a message of the server.
     #[error("a step of log {log} has {bytes} bytes, more than the server's max_payload takes")]

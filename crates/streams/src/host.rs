@@ -1,14 +1,17 @@
 //! What everything that runs in a process is given. This module must never know what runs.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Broker, Condition, Fault, Health, LogName, Topology};
 
 /// Pause before a store that failed is opened again: a disk does not become empty within milliseconds.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// What ran for so long before it met the same fault again has met it anew, which is said again.
+const ANEW_AFTER: Duration = Duration::from_secs(60);
 
 /// A process's connection, its logs, and how its tasks are started, watched and stopped.
 #[derive(Debug, Clone)]
@@ -46,9 +49,13 @@ impl Host {
             let mut said = None;
             let run = || async {
                 let ended = AssertUnwindSafe(work()).catch_unwind().await;
-                ended.unwrap_or_else(|_| Err(Fault::Panicked { part: name.clone() }))
+                ended.unwrap_or_else(|panic| Err(Fault::Panicked { part: name.clone(), why: said_by(&*panic) }))
             };
+            let mut since = Instant::now();
             while let Err(fault) = run().await {
+                if since.elapsed() > ANEW_AFTER {
+                    said = None;
+                }
                 health.halted(&name, &fault);
                 if !matches!(fault, Fault::Store { .. } | Fault::Panicked { .. }) {
                     tracing::error!(%name, %fault, "This has halted; everything else goes on");
@@ -63,7 +70,14 @@ impl Host {
                     () = tokio::time::sleep(STORE_PAUSE) => {}
                     () = stop.cancelled() => return,
                 }
+                since = Instant::now();
             }
         });
     }
+}
+
+/// The message of a panic, which is a text unless somebody took pains.
+fn said_by(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a text".to_owned())
 }

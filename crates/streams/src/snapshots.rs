@@ -15,14 +15,20 @@ use crate::{Checkpoint, Fault, Service};
 const SNAPSHOT_RECORDS: u64 = 2_000;
 /// … or after this long, if anything came in at all.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(5);
+/// So many records are gathered at most while one is being written: then steps wait for it, since what changed takes memory, and
+/// a disk may hang for ever. At a thousand records a second it is some three minutes.
+const MOST_UNWRITTEN: u64 = 100 * SNAPSHOT_RECORDS;
+/// How long after one failed a process that stands by begins anew from the last: what changed since then is in memory.
+const RETRY_AFTER: Duration = Duration::from_secs(600);
+
 /// When snapshots are taken, and the one being written, which goes on beside the steps.
 #[derive(Default)]
 pub(crate) struct Snapshots {
     records: u64,
     idle_since: Option<Instant>,
     writing: Option<JoinHandle<Result<(), Fault>>>,
-    /// Why the last one could not be written, until somebody heard of it.
-    failed: Option<Fault>,
+    /// Why one could not be written, until somebody heard of it, and since when.
+    failed: Option<(Fault, Instant)>,
 }
 
 impl Snapshots {
@@ -36,7 +42,13 @@ impl Snapshots {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.records >= SNAPSHOT_RECORDS && self.writing.as_ref().is_none_or(JoinHandle::is_finished)
+        let is_writing = self.writing.as_ref().is_some_and(|writing| !writing.is_finished());
+        self.records >= if is_writing { MOST_UNWRITTEN } else { SNAPSHOT_RECORDS }
+    }
+
+    /// Whether one failed so long ago that it is worth to fold once more what came since the last.
+    pub(crate) fn is_to_be_tried_again(&self) -> bool {
+        self.failed.as_ref().is_some_and(|(_, since)| since.elapsed() > RETRY_AFTER)
     }
 
     /// Resolves when something came in, the interval is over, and none is being written: steps do not wait for a slow disk.
@@ -71,7 +83,7 @@ impl Snapshots {
 
     async fn wait(&mut self) -> Result<(), Fault> {
         self.settle().await;
-        self.failed.take().map_or(Ok(()), Err)
+        self.failed.take().map_or(Ok(()), |(fault, _)| Err(fault))
     }
 
     /// Waits for the one being written, which stays the one being written where nobody waits to the end.
@@ -80,12 +92,38 @@ impl Snapshots {
         let written = writing.await;
         self.writing = None;
         let panicked = |panic: JoinError| Fault::Store { file: "snapshot".to_owned(), why: panic.to_string() };
-        self.failed = written.map_err(panicked).and_then(|written| written).err();
+        self.failed = written.map_err(panicked).and_then(|written| written).err().map(|fault| (fault, Instant::now()));
     }
 
     /// Waits for the snapshot being written: the next restore reads it.
     pub(crate) async fn finish(&mut self) -> Result<(), Fault> {
         self.idle_since = None;
         self.wait().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_failed_is_tried_again_after_a_while_and_heard_of_once() {
+        let why = || Fault::Store { file: "shelf".to_owned(), why: "the disk is full".to_owned() };
+        let mut snapshots = Snapshots { failed: Some((why(), Instant::now())), ..Snapshots::default() };
+        assert!(!snapshots.is_to_be_tried_again());
+        tokio::time::advance(RETRY_AFTER + Duration::from_secs(1)).await;
+        assert!(snapshots.is_to_be_tried_again());
+        assert!(snapshots.finish().await.is_err());
+        assert!(!snapshots.is_to_be_tried_again() && snapshots.finish().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn steps_go_on_beside_one_that_is_written_but_not_for_ever() {
+        let mut snapshots = Snapshots { records: SNAPSHOT_RECORDS, ..Snapshots::default() };
+        assert!(snapshots.is_full());
+        snapshots.writing = Some(tokio::spawn(std::future::pending()));
+        assert!(!snapshots.is_full());
+        snapshots.records = MOST_UNWRITTEN;
+        assert!(snapshots.is_full());
     }
 }

@@ -9,8 +9,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use counter::{Counter, Shelf, count_with, feed, host, sums};
-use streams::{Checkpoint, Condition, Cursor, Draft, Engine, Fault, Host, Log};
+use counter::{Counter, Shelf, count_with, feed, host, numbers, sums};
+use streams::{Checkpoint, Condition, Cursor, Draft, Engine, Fault, Host, Log, Mark};
 use tests::Nats;
 use tokio::task::JoinHandle;
 
@@ -70,6 +70,10 @@ async fn who_stands_by_folds_along_and_takes_over_where_it_is() {
     let is_said = || async { Ok((log.info().await.is_ok_and(|info| info.last > last)).then_some(())) };
     tests::eventually("the other goes on", is_said).await.expect("said");
     assert_eq!(shelf.folded.load(Ordering::Relaxed), folded, "it folds nothing once more");
+    let said = log.follow(Mark::at(last)).next().await.expect("no fault");
+    assert_eq!(said.decode::<(u64, u64)>().expect("known events"), [(1, all + 1)], "that number, and no other");
+    let read = standby.broker.log(numbers()).info().await.expect("a log").last;
+    assert_eq!(said.cursor.get(&numbers()), read);
     standby.stop.cancel();
 }
 
@@ -114,6 +118,8 @@ async fn what_panics_says_so_and_is_run_again() {
     host.run(sums(), work);
     let said = || async { Ok(host.health.is_halted(&sums()).then_some(())) };
     tests::eventually("it says so", said).await.expect("said");
+    let condition = host.health.conditions().get(&sums()).map(ToString::to_string);
+    assert_eq!(condition.as_deref(), Some("halted: sums panicked: what a mistake took for granted"));
     tests::eventually("it is run again", || async { Ok((runs.load(Ordering::Relaxed) == 2).then_some(())) }).await.expect("run");
 }
 

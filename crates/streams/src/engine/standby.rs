@@ -56,8 +56,8 @@ impl<S: Service> Engine<S> {
         }
     }
 
-    /// Folds along, ready to take over, until the log is quiet although inputs wait: then its writer is gone, or stalled.
-    /// None, where the server went away.
+    /// Folds along, until the log is quiet although inputs wait: then its writer is gone, or stalled, or nothing follows from those
+    /// inputs, and whoever appends first has the log. None, where the server went away.
     pub(super) async fn stand_by(&mut self) -> Result<Option<Checkpoint>, Fault> {
         let Some(mut at) = self.restore().await? else { return Ok(None) };
         let mut own = self.log.follow(at.own);
@@ -67,12 +67,21 @@ impl<S: Service> Engine<S> {
                 Err(_) if self.is_behind(&at).await => return Ok(Some(at)),
                 Err(_) => {}
             }
+            if self.snapshots.is_to_be_tried_again() {
+                if let Err(why) = self.snapshots.finish().await {
+                    tracing::warn!(log = %self.log.name(), %why, "A snapshot could not be written; going on from the one before");
+                }
+                let Some(restored) = self.restore().await? else { return Ok(None) };
+                at = restored;
+                own = self.log.follow(at.own);
+            }
         }
     }
 
-    /// Whether all of the own log was folded, and an input has more records than it rests on.
+    /// Whether all of the own log was folded, and an input has more records than it rests on. What cannot be asked now may be
+    /// otherwise: then it is not.
     async fn is_behind(&self, at: &Checkpoint) -> bool {
-        if self.log.info().await.is_ok_and(|info| info.last != at.own.seq) {
+        if !self.log.info().await.is_ok_and(|info| info.last == at.own.seq) {
             return false;
         }
         for log in &self.inputs {
