@@ -26,8 +26,11 @@ pub(crate) fn check(
 }
 
 /// Gives each variable that was left out its default, or null, which every argument here takes for "left out".
-/// Without a value, the library would not look at the argument that it stands in.
+/// Without a value, the library would not look at the argument that it stands in. What is declared nowhere is dropped: a
+/// subscription would keep it as long as it is open.
 pub(crate) fn complete(operation: &OperationDefinition, variables: &mut Variables) {
+    let is_declared = |name: &Name| operation.variable_definitions.iter().any(|definition| definition.node.name.node == *name);
+    variables.retain(|name, _| is_declared(name));
     for Positioned { node: definition, .. } in &operation.variable_definitions {
         let default = || definition.default_value.as_ref().map_or(ConstValue::Null, |default| default.node.clone());
         variables.entry(definition.name.node.clone()).or_insert_with(default);

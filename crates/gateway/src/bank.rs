@@ -16,6 +16,7 @@ use projections::{
     AccountRow, CustomerRow, Directory, Overview, PaymentHistory, PaymentRow, PaymentStatus, Position, Projection, ReadModel, StoreError,
 };
 use streams::{AppendError, CommandAppender, Host, LogName};
+use tokio::{sync::Mutex, time::Instant};
 use uuid::Uuid;
 
 use crate::{Caller, Issuer, Models, errors::Failure, models::READ_WAIT, recent::RecentKeys};
@@ -51,6 +52,8 @@ pub struct Bank {
     pub(crate) recent: RecentKeys,
     /// The last record of each shard's orders that this gateway had acknowledged.
     pub(crate) acknowledged: Vec<AtomicU64>,
+    /// When it was begun to look for what other gateways have made, the last time.
+    looked_elsewhere: Mutex<Option<Instant>>,
     customers: CommandAppender<CustomerCommand>,
     accounts: CommandAppender<AccountCommand>,
 }
@@ -73,6 +76,7 @@ impl Bank {
             customers: CommandAppender::start(host.broker.log(customer_commands()), Arc::clone(&seen), host.stop.clone()),
             accounts: CommandAppender::start(host.broker.log(account_commands()), Arc::clone(&seen), host.stop.clone()),
             recent: RecentKeys::default(),
+            looked_elsewhere: Mutex::default(),
             acknowledged: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             models,
             host: host.clone(),
@@ -131,13 +135,24 @@ impl Bank {
 
     /// Waits, bounded, until the directory has all customers and accounts that there were when this was asked: what is not there
     /// may have been made a moment ago at another gateway. Where that cannot be asked, what is known here is the answer.
+    /// All who ask meanwhile share the next look, so that unknown ids, however many, leave nats-server time for the rest.
     pub(crate) async fn known_elsewhere(&self) {
+        if !self.host.broker.link().borrow().connected {
+            return;
+        }
+        let asked = Instant::now();
         let all = async {
+            let mut looked = self.looked_elsewhere.lock().await;
+            if looked.is_some_and(|began| began >= asked) {
+                return;
+            }
+            let began = Instant::now();
             for log in ["customers", "accounts"].map(|log| LogName::new(log, None)) {
                 if let Ok(info) = self.host.broker.log(log.clone()).info().await {
                     self.models.directory_reaches(&log, info.last, KNOWN_WAIT).await;
                 }
             }
+            *looked = Some(began);
         };
         let _ = tokio::time::timeout(KNOWN_WAIT, all).await;
     }

@@ -11,6 +11,9 @@ use uuid::Uuid;
 /// When to try again what may work then: an outage of the log is looked at anew within this.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// What to do where nobody knows whether something was done. What has no idempotency key would be done twice.
+const FIND_OUT: &str = "Repeat it with the same idempotency key to find out; where it had none, look for it before you send it again.";
+
 /// What a caller is told besides data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -100,7 +103,7 @@ impl Failure {
         if !self.passes() {
             return self;
         }
-        let message = "A part of this was stored, and of the rest nobody knows. Repeat it with the same idempotency keys: what was stored is answered again.";
+        let message = "A part of this was stored, and of the rest nobody knows. Repeat what had an idempotency key: what was stored is answered again. Look for what had none before you send it again.";
         Self::Unavailable(message.to_owned())
     }
 
@@ -109,7 +112,7 @@ impl Failure {
             Self::BadRequest(why) | Self::LimitExceeded(why) => why.clone(),
             Self::RateLimited => "Nothing was done: you ask too often. Try again in a second.".to_owned(),
             Self::TimedOut => {
-                "This took too long, and may have been done or not. Repeat it with the same idempotency key to find out.".to_owned()
+                format!("This took too long; what it was to change may have been done or not. {FIND_OUT}")
             }
             Self::BodyTooSlow => "Nothing was done: the request's body did not come in time. Send it again.".to_owned(),
             // The words that clients of automatic persisted queries look for.
@@ -164,13 +167,11 @@ impl From<AppendError> for Failure {
     fn from(error: AppendError) -> Self {
         let message = match error {
             AppendError::Overloaded => return Self::Overloaded,
-            AppendError::Unknown(_) => {
-                "No answer came from the log: this may have been stored or not. Repeat it with the same idempotency key to find out."
-            }
+            AppendError::Unknown(_) => format!("No answer came from the log: this may have been stored or not. {FIND_OUT}"),
             AppendError::Refused | AppendError::Unavailable(_) | AppendError::TooLarge(_) => {
-                "Nothing was stored: the log cannot be written now. Try again in a moment."
+                "Nothing was stored: the log cannot be written now. Try again in a moment.".to_owned()
             }
         };
-        Self::Unavailable(message.to_owned())
+        Self::Unavailable(message)
     }
 }

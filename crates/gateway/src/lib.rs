@@ -31,6 +31,7 @@ mod playground;
 mod pushes;
 mod query;
 mod recent;
+mod roots;
 mod scalars;
 mod schema;
 mod seed;

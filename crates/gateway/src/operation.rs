@@ -25,6 +25,7 @@ use crate::{
     limits::Limits,
     operation_metrics::{OperationMetrics, count_errors, label},
     plain::NothingToMerge,
+    roots,
     shape::{self, Shape},
     validated::{Validated, ValidatedDocuments, variables_fit},
 };
@@ -131,9 +132,11 @@ impl Gateway {
         if let Some(operation) = self.validated.get(&text).and_then(|validated| self.validated_before(&validated, &mut params, caller)) {
             return Ok(operation);
         }
-        let document = shape::parse(&text)?;
+        let mut document = shape::parse(&text)?;
         let operation = select(&document, params.operation_name.as_deref())?;
         let Shape { merges, .. } = self.check(&document, operation, &params.variables)?;
+        roots::inline(&mut document, self.schema.registry().subscription_type.as_deref().unwrap_or_default());
+        let operation = select(&document, params.operation_name.as_deref())?;
         self.schema.check(&document, operation, &mut params.variables, caller)?;
         let (label, kind) = (label(&document, operation), operation.ty);
         let validation = Validation::Due(self.validated.keep(text, &document, &label, merges));
@@ -169,8 +172,11 @@ impl Gateway {
         within("selections", all.selections, shape::MOST_SELECTIONS)?;
         within("aliases", shape.aliases, self.limits.aliases)?;
         within("root fields", shape.root_fields, self.limits.root_fields)?;
-        if operation.ty == OperationType::Subscription && shape.root_fields != 1 {
-            return Err(shape::bad_request("A subscription has one root field.", None));
+        if operation.ty == OperationType::Subscription {
+            within("selections where it subscribes", shape.selections, shape::MOST_SUBSCRIBED + self.limits.aliases)?;
+            if shape.root_fields != 1 {
+                return Err(shape::bad_request("A subscription has one root field.", None));
+            }
         }
         shape::required_variables(operation, variables)?;
         Ok(shape)

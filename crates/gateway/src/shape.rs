@@ -51,6 +51,10 @@ impl Shape {
 /// make exponentially many of few lines.
 pub(crate) const MOST_SELECTIONS: usize = 20_000;
 
+/// Selections that a subscription may have besides its aliases, which keeps them as long as it is open: more than thrice what
+/// there is to tell.
+pub(crate) const MOST_SUBSCRIBED: usize = 200;
+
 /// Brackets, or selections, that may lie in each other: what parses, counts and checks a document calls
 /// itself for each, and a stack that overflows ends the process. The parser follows selections so far.
 pub(crate) const MOST_LEVELS: usize = 64;
@@ -127,11 +131,15 @@ enum Open<'a> {
 fn check_text(text: &str) -> Result<(), ServerError> {
     let mut open: Vec<Open<'_>> = Vec::new();
     let mut rest = text;
+    // What stood before a comment that is not over yet.
+    let mut named = None;
     while let Some(at) = rest.find(['(', '[', '{', ')', ']', '}', '"', '#', ':']) {
         let (before, token) = rest.split_at(at);
         let (token, after) = token.split_at(1);
         rest = after;
         check_names(before)?;
+        let name = last_name(before).or(if is_blank(before) { named } else { None });
+        named = if token == "#" { name } else { None };
         match token {
             "(" | "[" | "{" if open.len() == MOST_LEVELS => {
                 let message = format!("A document has at most {MOST_LEVELS} brackets in each other; this one has more.");
@@ -143,7 +151,7 @@ fn check_text(text: &str) -> Result<(), ServerError> {
             "[" | "{" => open.push(Open::Other),
             ")" | "]" | "}" => drop(open.pop()),
             ":" => {
-                if let (Some(Open::Object(names)), Some(name)) = (open.last_mut(), last_name(before))
+                if let (Some(Open::Object(names)), Some(name)) = (open.last_mut(), name)
                     && !names.insert(name)
                 {
                     return Err(bad_request(&format!("An input object has the field {name} twice."), None));
@@ -170,7 +178,16 @@ const fn is_of_name(sign: char) -> bool {
 
 /// The name that a text ends with, where it does.
 fn last_name(text: &str) -> Option<&str> {
-    text.trim_end().rsplit(|sign| !is_of_name(sign)).next().filter(|name| !name.is_empty())
+    text.trim_end_matches(is_ignored).rsplit(|sign| !is_of_name(sign)).next().filter(|name| !name.is_empty())
+}
+
+fn is_blank(text: &str) -> bool {
+    text.chars().all(is_ignored)
+}
+
+/// Whether a sign says nothing, wherever it stands (GraphQL §2.1.7).
+const fn is_ignored(sign: char) -> bool {
+    matches!(sign, ' ' | '\t' | '\n' | '\r' | ',' | '\u{feff}')
 }
 
 /// What stands behind a text whose first quotation mark was read; none, where it is a block that never ends.
@@ -321,7 +338,9 @@ mod tests {
         for good in ["{a: 1, b: {a: 1}}", "[{a: 1}, {a: 1}]", "{a: \"a: a:\"}", "{a: 1 # a: 1\n}", "{a: {b: 1}, b: {b: 1}}"] {
             assert!(parse(&format!("{{ x(i: {good}) {{ a: b c: b }} y(i: {good}) }}")).is_ok(), "{good}");
         }
-        for bad in ["{a: 1, a: 1}", "{a:1 a :2}", "[{b: 1, a: {}, b: 2}]", "{a: {a: 1, c: [], a: 2}}"] {
+        for bad in
+            ["{a: 1, a: 1}", "{a:1 a :2}", "{a: 1, a,: 2}", "{a: 1 a #:\n# b\n: 2}", "[{b: 1, a: {}, b: 2}]", "{a: {a: 1, c: [], a: 2}}"]
+        {
             let error = parse(&format!("{{ x(i: {bad}) }}")).expect_err(bad);
             assert!(error.message.contains("twice"), "{bad}: {}", error.message);
             assert!(parse(&format!("query($v: I = {bad}) {{ x(i: $v) }}")).is_err(), "{bad}, as a default");

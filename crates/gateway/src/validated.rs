@@ -292,6 +292,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn variables_that_are_declared_nowhere_are_dropped() {
+        let gateway = gateway();
+        for _ in 0..2 {
+            let variables = Variables::from_json(json!({ "id": "acc_0", "x": [1, 2, 3] }));
+            let operation = gateway.prepare(Params { query: Some(PAGE.to_owned()), variables, ..Params::default() }, Caller::Anonymous);
+            let request = operation.unwrap_or_else(|_| panic!("it may run")).request;
+            assert_eq!(request.variables.keys().collect::<Vec<_>>(), ["first", "id"]);
+            answer(&gateway, PAGE, &json!({ "id": "acc_0" })).await;
+        }
+    }
+
+    #[tokio::test]
     async fn no_more_documents_are_remembered_than_there_is_room_for() {
         let gateway = gateway();
         for number in 0..=DOCUMENTS.get() {

@@ -52,6 +52,8 @@ async fn a_mutation_needs_post_and_json() {
         let answer = post.send().await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{content_type:?}");
     }
+    let hopeful = http.get(format!("{}?query=%7B__typename%7D", scene.url)).header("connection", "upgrade").header("upgrade", "h2c");
+    assert_eq!(hopeful.send().await.expect("an answer").status(), StatusCode::OK, "who would rather speak HTTP/2 is answered all the same");
     assert_eq!(scene.ask(mutation).await, (StatusCode::OK, json!({ "data": { "__typename": "Mutation" } })));
     for method in [Method::PUT, Method::DELETE, Method::PATCH] {
         let answer = http.request(method, &scene.url).send().await.expect("an answer");
@@ -115,8 +117,9 @@ async fn an_event_stream_says_each_change_and_its_end() {
     let watch = |after: &str| format!("subscription {{ balanceChanged(accountId: \"{}\"{after}) {{ version }} }}", holder.account);
     let refused = stream(watch(", afterVersion: -1")).await.expect("an answer").text().await.expect("a text");
     assert!(refused.contains("\"BAD_USER_INPUT\"") && refused.ends_with("event: complete\ndata: \n\n"), "{refused}");
-    // There is no other answer to a subscription, whatever is liked better.
-    let post = holder.client.post().header("accept", "application/json, text/event-stream;q=0.5").json(&json!({ "query": watch("") }));
+    // There is no other answer to a subscription, whatever is liked better, and wherever its root field stands.
+    let spread = watch("").replacen("subscription", "subscription { ...W } fragment W on Subscription", 1);
+    let post = holder.client.post().header("accept", "application/json, text/event-stream;q=0.5").json(&json!({ "query": spread }));
     let mut changes = post.send().await.expect("an answer");
     let operator = tests::load::operator(&scene.serve.address).expect("a token");
     for version in 1..=2 {

@@ -118,7 +118,7 @@ impl Budget {
     /// The answer as it is sent. A large one takes memory until its client has taken all of it, however slowly: a quarter is
     /// left for what is small, and where the rest is used up it is not kept.
     async fn send(&self, response: Response) -> Response {
-        // Events are made as they are sent, one at a time.
+        // A subscription's events are made as they are sent, one at a time.
         let is_large = response.body().size_hint().exact().is_some_and(|bytes| bytes > u64::from(REQUEST_KIB) * 1024);
         if !is_large {
             return response;
@@ -135,8 +135,7 @@ impl Budget {
 
 /// What is said instead of an answer that has no room.
 fn unsent() -> Response {
-    let message =
-        "There is no room for this answer now, and what it answers may have been done. Ask again for less, with the same idempotency keys.";
+    let message = "There is no room for this answer now, and what it answers may have been done. Ask for less; repeat no payment but with its idempotency key.";
     answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::Unavailable(message.to_owned()))
 }
 

@@ -39,6 +39,7 @@ pub(super) async fn serve(mut listener: TcpListener, routes: Router, limits: &Li
             tracing::debug!(most, "A connection was refused: as many are open as may be");
             continue;
         }
+        at_once(&connection);
         give_up_after(&connection, limits.slow_reader);
         let serving = http.serve_connection(TokioIo::new(connection), TowerToHyperService::new(routes.clone())).with_upgrades();
         let stop = stop.clone();
@@ -59,6 +60,14 @@ pub(super) async fn serve(mut listener: TcpListener, routes: Router, limits: &Li
     drop(listener);
     open.close();
     open.wait().await;
+}
+
+/// Has the kernel send what is written as it is written: it would keep a second small push until the first is acknowledged, which
+/// takes a client up to 40 ms (RFC 9293 §3.7.4).
+fn at_once(connection: &TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "What is pushed to a client may come later");
+    }
 }
 
 /// Has the kernel end a connection whose client takes nothing of what is sent for so long, whatever is sent:

@@ -49,7 +49,8 @@ impl UrlParams {
 /// A query by GET, or the opening of a websocket.
 pub(super) async fn get(State(door): State<Door>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
-    if parts.headers.contains_key(UPGRADE) {
+    // Any other protocol that a client would rather speak may be passed over (RFC 9110 §7.8).
+    if parts.headers.get(UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         return match WebSocketUpgrade::from_request_parts(&mut parts, &door).await {
             Ok(upgrade) => websocket::open(door, &parts.headers, upgrade).await,
             Err(_) => bad("This is no opening of a websocket (RFC 6455)."),
@@ -105,21 +106,22 @@ async fn answer_one(door: &Door, headers: &HeaderMap, params: Params, is_get: bo
     };
     let operation = match door.gateway.prepare(params, signed_in.caller) {
         Ok(operation) => operation,
-        Err(refused) if media == Media::EventStream => return sse::refused(*refused),
+        Err(refused) if media == Media::EventStream => return sse::one(&refused),
         Err(refused) => return answer::one(&refused, media),
     };
     if is_get && operation.kind == OperationType::Mutation {
         return answer::not_allowed("POST", "Mutations are sent by POST.");
     }
     let is_subscription = operation.kind == OperationType::Subscription;
-    if media == Media::EventStream || (is_subscription && Media::takes_events(headers)) {
+    if is_subscription && Media::takes_events(headers) {
         return sse::open(door, signed_in, operation);
     }
     if is_subscription {
         let message = "Subscriptions need a websocket (graphql-transport-ws), or an answer of the type text/event-stream.";
         return answer::with_status(StatusCode::NOT_ACCEPTABLE, Failure::BadRequest(message.to_owned()));
     }
-    answer::one(&door.gateway.execute(operation).await, media)
+    let answer = door.gateway.execute(operation).await;
+    if media == Media::EventStream { sse::one(&answer) } else { answer::one(&answer, media) }
 }
 
 async fn answer_many(door: &Door, headers: &HeaderMap, body: &[u8]) -> Response {

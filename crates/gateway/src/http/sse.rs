@@ -30,7 +30,10 @@ use crate::{SignedIn, errors::Failure, operation::Operation};
 /// connection for dead: proxies give half a minute and more.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 
-/// The answers to an operation, as they come, as long as the token holds and the process runs.
+/// The end of an answer, with an empty field, without which a browser's EventSource would not tell of the event.
+const COMPLETE: &[u8] = b"event: complete\ndata: \n\n";
+
+/// The answers to a subscription, as they come, as long as the token holds and the process runs.
 pub(super) fn open(door: &Door, signed_in: SignedIn, operation: Operation) -> Response {
     let Some(seat) = door.gateway.callers.sit(signed_in.caller) else {
         let message = "As many connections are open as this gateway, or one caller of it, may have.";
@@ -42,28 +45,30 @@ pub(super) fn open(door: &Door, signed_in: SignedIn, operation: Operation) -> Re
         next(&answer)
     });
     // What is cut off has no end that says that it is complete: clients connect again then.
-    stream(completed(answers).take_until(over))
+    events(Body::from_stream(alive(answers.chain(once(async { COMPLETE.to_vec() })).take_until(over))))
 }
 
-/// What was refused before it ran: clients of event streams cannot read any other answer.
-pub(super) fn refused(answer: Answer) -> Response {
-    stream(completed(once(async move { next(&answer) })))
+/// The one answer to an operation that was run, or refused: clients of event streams cannot read any other. It is whole, so it
+/// takes room as any other does.
+pub(super) fn one(answer: &Answer) -> Response {
+    let mut body = next(answer);
+    body.extend_from_slice(COMPLETE);
+    events(Body::from(body))
 }
 
-/// All answers, and that there are no more.
-fn completed(answers: impl Stream<Item = Vec<u8>> + Send + 'static) -> impl Stream<Item = Vec<u8>> + Send + 'static {
-    // With an empty field, without which a browser's EventSource would not tell of the event.
-    answers.chain(once(async { b"event: complete\ndata: \n\n".to_vec() }))
-}
-
-fn stream(events: impl Stream<Item = Vec<u8>> + Send + 'static) -> Response {
+/// The same events, and something in between where there are none for long.
+fn alive(events: impl Stream<Item = Vec<u8>> + Send + 'static) -> impl Stream<Item = Result<Vec<u8>, Infallible>> + Send + 'static {
     let alive = unfold(Box::pin(events), |mut events| async {
         match timeout(KEEP_ALIVE, events.next()).await {
             Ok(event) => event.map(|event| (event, events)),
             Err(_) => Some((b":\n\n".to_vec(), events)),
         }
     });
-    let mut response = Response::new(Body::from_stream(alive.map(Ok::<_, Infallible>)));
+    alive.map(Ok)
+}
+
+fn events(body: Body) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
