@@ -133,8 +133,13 @@ impl Overview {
     /// Compares what is left to compare.
     pub(crate) fn finish(&mut self, payments_log: &LogName, ledger_log: &LogName, findings: &mut Findings) {
         let end = Place::of_record(ledger_log, self.compared.mark(ledger_log));
-        for row in self.entries.by_ref().flatten() {
-            self.compared.row(end, false, findings, || format!("entry {} is one that no log says", row.0));
+        for row in self.entries.by_ref() {
+            match row {
+                Ok((number, _)) => self.compared.row(end, false, findings, || format!("entry {number} is one that no log says")),
+                Err(error) => {
+                    self.compared.row(end, false, findings, || format!("what comes after the last entry cannot be read: {error}"))
+                }
+            }
         }
         let Self { compared, balances, pending, .. } = self;
         let rows = compared.inspection.balances().map(|rows| rows.map(|row| row.map(|(account, row)| (account, facts(&row)))));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -36,13 +37,19 @@ pub struct ModelFile(PathBuf);
 
 impl ModelFile {
     /// All that lie in the folder of a gateway's models; none, where there is no such folder.
-    #[must_use]
-    pub fn in_folder(folder: &Path) -> Vec<Self> {
-        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-        let files = entries.flatten().map(|entry| entry.path());
-        let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "redb")).collect();
+    ///
+    /// # Errors
+    /// A folder that cannot be listed.
+    pub fn in_folder(folder: &Path) -> std::io::Result<Vec<Self>> {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut files = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "redb"));
         files.sort();
-        files.into_iter().map(Self).collect()
+        Ok(files.into_iter().map(Self).collect())
     }
 }
 

@@ -52,7 +52,11 @@ pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
 
 async fn look(url: &str, folders: &[PathBuf]) -> anyhow::Result<Report> {
     let broker = Broker::connect(url).await?;
-    let files = folders.iter().flat_map(|folder| ModelFile::in_folder(&folder.join("models"))).collect();
+    let mut files = Vec::new();
+    for models in folders.iter().map(|folder| folder.join("models")) {
+        let listed = ModelFile::in_folder(&models);
+        files.extend(listed.with_context(|| format!("{} cannot be listed: read models in it would not be looked at", models.display()))?);
+    }
     let audit = Audit::prepare(broker.clone(), built_in_topology()?, files).await?;
     let bar = ProgressBar::with_draw_target(Some(audit.records()), ProgressDrawTarget::stderr_with_hz(DRAWN_PER_SECOND));
     bar.set_style(ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} records, {elapsed}, {eta} to go")?);

@@ -74,7 +74,7 @@ impl Changes for DirectoryChanges {
             accounts.insert(id.bytes(), pack_into(&mut buffer, row)?)?;
         }
         let (mut ibans, mut holdings) = (tx.open_table(IBANS)?, tx.open_table(HOLDINGS)?);
-        for (iban, id) in &self.ibans {
+        for (iban, id) in sorted(&self.ibans) {
             ibans.insert(iban.as_str(), id.bytes())?;
         }
         for ((holder, ordinal), id) in &self.holdings {

@@ -36,8 +36,8 @@ impl PaymentHistory {
 
 impl Projection for PaymentHistory {
     const READER: &'static str = "payment-history";
-    const VERSION: u32 = 3;
-    const READABLE_SINCE: u32 = 3;
+    const VERSION: u32 = 4;
+    const READABLE_SINCE: u32 = 4;
     type Changes = HistoryChanges;
     type Touched = Touched<PaymentId>;
 

@@ -20,9 +20,9 @@ use crate::{
 /// Payments in the order of their acceptance, numbered from 1.
 pub(crate) const PAYMENTS: Blocks = Blocks::new("payment-blocks");
 /// The number of each payment. Ids that clients chose by a key lie anywhere among all others.
-pub(crate) const NUMBERS: Index<1> = Index::new("numbers", "number-heads", "number-sizes");
+pub(crate) const NUMBERS: Index<1> = Index::new(["numbers", "number-heads", "number-sizes", "number-merges"]);
 /// The newest payment of each debtor; the older ones are linked.
-pub(crate) const NEWEST: Index<1> = Index::changing("newest", "newest-heads", "newest-sizes");
+pub(crate) const NEWEST: Index<1> = Index::changing(["newest", "newest-heads", "newest-sizes", "newest-merges"]);
 /// Payments that wait for an operator.
 pub(crate) const HELD: TableDefinition<u64, ()> = TableDefinition::new("held");
 

@@ -21,11 +21,14 @@ use crate::{
     StoreError,
     blocks::{self, Blocks},
     directory_tables, history_tables, layers, overview_tables,
-    runs::Index,
+    runs::{Entry, Index},
     store,
 };
 
 pub use crate::overview_tables::STRIDE;
+
+/// One in so many entries of an index is also asked for as its readers do: that takes ten times as long as to read it.
+const ASKED_FOR: usize = 16;
 
 /// Why a file is not looked at.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +67,7 @@ pub struct Inspection {
     file: File,
 }
 
-/// A table's rows, in the order of their keys.
+/// A table's rows, in the order of their keys, up to one that cannot be read.
 pub type Rows<K, V> = Box<dyn Iterator<Item = Result<(K, V), StoreError>> + Send>;
 
 impl Inspection {
@@ -209,9 +212,18 @@ impl Inspection {
         index: Index<N>,
         row: impl Fn([u8; 16], [u64; N]) -> (K, V) + Send + 'static,
     ) -> Result<Rows<K, V>, StoreError> {
-        let mut entries = index.entries(&self.file.read()?)?;
-        let next = move || catch_unwind(AssertUnwindSafe(|| entries.next())).unwrap_or_else(|_| Some(Err(nonsense().into())));
-        Ok(Box::new(std::iter::from_fn(next).map(move |entry| entry.map(|(key, numbers)| row(key, numbers)))))
+        let tx = self.file.read()?;
+        let (mut entries, runs) = (index.entries(&tx)?.enumerate(), index.open(&tx, None)?);
+        // As its readers ask for it, which rests on filters and on where chunks begin.
+        let is_found = move |number: usize, (key, numbers): &Entry<N>| {
+            Ok::<_, StoreError>(!number.is_multiple_of(ASKED_FOR) || runs.get(key)?.as_ref() == Some(numbers))
+        };
+        let mut entry = move || -> Option<Result<Entry<N>, StoreError>> {
+            let (number, entry) = entries.next()?;
+            Some(entry.and_then(|entry| if is_found(number, &entry)? { Ok(entry) } else { Err(unfound().into()) }))
+        };
+        let next = move || catch_unwind(AssertUnwindSafe(&mut entry)).unwrap_or_else(|_| Some(Err(nonsense().into())));
+        Ok(Box::new(up_to_an_error(std::iter::from_fn(next)).map(move |entry| entry.map(|(key, numbers)| row(key, numbers)))))
     }
 
     fn rows<K: Key + Send + 'static, V: Value + Send + 'static, A: Send + 'static, B: Send + 'static>(
@@ -228,7 +240,7 @@ impl Inspection {
         let mut rows = table.range::<K::SelfType<'_>>(..)?;
         // Pages full of nonsense may be met with a panic, which says that they are.
         let next = move || catch_unwind(AssertUnwindSafe(|| rows.next())).unwrap_or_else(|_| Some(Err(nonsense())));
-        Ok(Box::new(std::iter::from_fn(next).map(move |row| {
+        Ok(Box::new(up_to_an_error(std::iter::from_fn(next)).map(move |row| {
             let (row_key, row_value) = row?;
             Ok((key(row_key.value()), value(row_value.value())?))
         })))
@@ -259,6 +271,20 @@ fn flat<T>(together: impl Iterator<Item = Result<Vec<T>, StoreError>>) -> impl I
     })
 }
 
+/// The same, but the first error is the last item: a table that cannot be read would say so for ever.
+fn up_to_an_error<T, E>(mut rows: impl Iterator<Item = Result<T, E>>) -> impl Iterator<Item = Result<T, E>> {
+    let mut has_failed = false;
+    std::iter::from_fn(move || {
+        let row = if has_failed { None } else { rows.next() };
+        has_failed = has_failed || matches!(row, Some(Err(_)));
+        row
+    })
+}
+
+fn unfound() -> StorageError {
+    StorageError::Corrupted("one of its entries is not found by who asks for it".to_owned())
+}
+
 fn nonsense() -> StorageError {
     StorageError::Corrupted("its pages make no sense".to_owned())
 }
@@ -278,5 +304,16 @@ fn open(path: &Path) -> Result<File, InspectError> {
             Ok(File::Copy(db, copy))
         }
         Err(error) => Err(StoreError::from(error).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_said_once() {
+        let mut rows = [Ok(1), Ok(2)].into_iter().chain(std::iter::repeat(Err("a bad sector")));
+        assert_eq!(up_to_an_error(&mut rows).collect::<Vec<_>>(), [Ok(1), Ok(2), Err("a bad sector")]);
     }
 }

@@ -13,6 +13,7 @@ mod history_tables;
 pub mod inspect;
 mod layers;
 mod merge;
+mod merges;
 mod metrics;
 mod model;
 #[cfg(test)]

@@ -176,6 +176,10 @@ impl<P: Projection> ReadModel<P> {
         // The last run may have ended in a panic.
         self.close();
         let outcome = self.try_run(host).await;
+        if let Err(fault) = &outcome {
+            // Before anybody is told to look once more: who looks is then told at once.
+            host.health.halted(&self.name, fault);
+        }
         self.close();
         outcome
     }

@@ -197,8 +197,8 @@ async fn what_comes_while_the_file_is_written_is_folded_meanwhile() {
     model.level().await;
     let disk = DISK.write().await;
     append(&host, 1..=1).await;
-    append(&host, 2..=2).await;
     eventually("as much as may gather is written", || async { Ok(IS_WRITING.load(Ordering::Relaxed).then_some(())) }).await.expect("begun");
+    append(&host, 2..=2).await;
     eventually("both are folded", || async { Ok((model.sum()? == 3).then_some(())) }).await.expect("folded");
     drop(disk);
     host.stop.cancel();

@@ -25,7 +25,7 @@ pub struct BalanceRow {
     /// Booked, in minor units.
     pub booked_minor: i64,
     /// What validated payments will still debit, in minor units. Orders have no limit before they are checked, so it may be more
-    /// than can be counted, and is below 0 then; it is right again once those are declined.
+    /// than can be counted, and then any number; it is right again once those are declined.
     pub pending_minor: i64,
     /// How many entries it has.
     pub version: u64,
@@ -92,8 +92,8 @@ pub struct Overview {
 
 impl Projection for Overview {
     const READER: &'static str = "overview";
-    const VERSION: u32 = 3;
-    const READABLE_SINCE: u32 = 3;
+    const VERSION: u32 = 4;
+    const READABLE_SINCE: u32 = 4;
     type Changes = OverviewChanges;
     type Touched = Touched<AccountId>;
 

@@ -4,7 +4,7 @@
 
 use domain::{AccountId, PaymentId};
 use foldhash::{HashMap, HashMapExt as _};
-use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, StorageError, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     store::{StoreError, get, pack_into, sorted},
 };
 
-pub(crate) const BALANCES: Index<6> = Index::changing("balances", "balance-heads", "balance-sizes");
+pub(crate) const BALANCES: Index<6> = Index::changing(["balances", "balance-heads", "balance-sizes", "balance-merges"]);
 pub(crate) const ENTRIES: Blocks = Blocks::new("entry-blocks");
 pub(crate) const PENDING: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("pending");
 
@@ -157,7 +157,12 @@ impl Layers<OverviewChanges> {
     pub(crate) fn release(&mut self, payment: PaymentId) -> Result<Option<AccountId>, StoreError> {
         // Most end in the layer that made them and never reach the file.
         let row = match self.fresh.pending.remove(&payment) {
-            Some(row) => row,
+            Some(Some(row)) => Some(row),
+            // It ended before.
+            Some(None) => {
+                self.fresh.pending.insert(payment, None);
+                None
+            }
             None => {
                 let older = self.writing.as_deref().and_then(|changes| changes.pending.get(&payment).copied());
                 let row = older.map_or_else(|| get(&self.file.pending, payment.bytes()), Ok)?;
@@ -192,7 +197,7 @@ impl Layers<OverviewChanges> {
             if anchor != 0 && anchor_of(version) >= newest {
                 at = anchor;
             }
-            let Some(entry) = self.entry(at)? else { break };
+            let entry = self.entry(at)?.ok_or_else(|| StorageError::Corrupted(format!("there is no entry {at}")))?;
             (at, version, anchor) = (entry.previous, entry.version - 1, entry.anchor);
             if entry.version <= newest {
                 found.push(entry);

@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// Changes with the layout of any service's rows.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 const CHECKPOINT: TableDefinition<&str, &[u8]> = TableDefinition::new("checkpoint");
 /// Ids that were ever seen.
-const SEEN: Index<0> = Index::new("seen", "seen-heads", "seen-sizes");
+const SEEN: Index<0> = Index::new(["seen", "seen-heads", "seen-sizes", "seen-merges"]);
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Day and sum.
-const SPENT: Pairs = Pairs::changing("spent", "spent-heads", "spent-sizes");
+const SPENT: Pairs = Pairs::changing(["spent", "spent-heads", "spent-sizes", "spent-merges"]);
 const HELD: &str = "held";
 
 pub(crate) struct FraudService {

@@ -15,7 +15,7 @@ use crate::{
 
 const ACCOUNTS: &str = "accounts";
 /// Customers': balance and version.
-const STANDINGS: Pairs = Pairs::changing("standings", "standing-heads", "standing-sizes");
+const STANDINGS: Pairs = Pairs::changing(["standings", "standing-heads", "standing-sizes", "standing-merges"]);
 /// The bank's own.
 const OWN_STANDINGS: &str = "own-standings";
 
