@@ -22,6 +22,6 @@ pub use ids::{AccountId, CommandId, CustomerId, IdError, PaymentId, TransactionI
 pub use money::{Currency, CurrencyError, MAX_AMOUNT_MINOR, Money, MoneyError, parse_minor};
 pub use payment::{Debtor, Initiator, PaymentOrder, RejectionCode, Review, ReviewDecision};
 pub use shard::Shard;
-pub use table::{Marked, Table, look_ahead};
+pub use table::{LOOKED_UP_AHEAD, Marked, Table, look_ahead};
 pub use text::{Email, IdempotencyKey, PersonName, Reference, TextError};
 pub use time::Timestamp;

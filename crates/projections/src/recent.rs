@@ -2,7 +2,7 @@
 
 use std::{collections::hash_map::Entry, convert::Infallible, hash::Hash};
 
-use domain::{Marked, look_ahead};
+use domain::{LOOKED_UP_AHEAD, Marked, look_ahead};
 use foldhash::{HashMap, HashMapExt as _};
 
 /// Rows in two generations: where the younger one is full, it becomes the older one, and what was not asked for since
@@ -71,11 +71,15 @@ impl<K: Eq + Hash + Copy, V: Clone> Recent<K, V> {
     pub fn take_changed(&mut self) -> Vec<(K, V)> {
         self.being_written = std::mem::take(&mut self.changed);
         let Self { young, old, being_written, .. } = self;
-        let changed = being_written.iter().filter_map(|key| {
-            let row = young.get_mut(key).or_else(|| old.get_mut(key))?;
-            row.take_mark().then(|| (*key, row.row.clone()))
-        });
-        changed.collect()
+        let mut changed = Vec::with_capacity(being_written.len());
+        for keys in being_written.chunks(LOOKED_UP_AHEAD) {
+            look_ahead(keys.iter().map(|key| young.contains_key(key)));
+            changed.extend(keys.iter().filter_map(|key| {
+                let row = young.get_mut(key).or_else(|| old.get_mut(key))?;
+                row.take_mark().then(|| (*key, row.row.clone()))
+            }));
+        }
+        changed
     }
 
     /// A row in the younger generation, and the keys of those that changed.
