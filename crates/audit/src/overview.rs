@@ -35,6 +35,8 @@ struct Expected {
 pub(crate) struct Overview {
     pub compared: Compared,
     entries: Rows<u64, EntryRow>,
+    /// Whether there is one that cannot be read, behind which nothing is looked at.
+    is_cut_off: bool,
     number: u64,
     balances: FxHashMap<AccountId, Expected>,
     pending: FxHashMap<PaymentId, (PendingRow, u64)>,
@@ -44,7 +46,7 @@ impl Overview {
     pub(crate) fn new(compared: Compared) -> Self {
         // One that cannot be opened has no rows, which shows at the first that is expected.
         let entries = compared.inspection.entries().unwrap_or_else(|_| Box::new(std::iter::empty()));
-        Self { compared, entries, number: 0, balances: FxHashMap::default(), pending: FxHashMap::default() }
+        Self { compared, entries, is_cut_off: false, number: 0, balances: FxHashMap::default(), pending: FxHashMap::default() }
     }
 
     pub(crate) fn validated(&mut self, place: Place<'_>, event: &PaymentEvent) {
@@ -111,12 +113,19 @@ impl Overview {
         }
         let (booked, version, as_of, seq) = (posting.balance_after_minor, posting.version, transaction.at, place.seq);
         (balance.booked, balance.version, balance.as_of, balance.seq) = (booked, version, as_of, seq);
+        if self.is_cut_off {
+            return;
+        }
         let found = match self.entries.next() {
             Some(Ok((key, row))) if key == number => row,
             Some(Ok((key, _))) => {
                 return self.compared.row(place, false, findings, || format!("entry {number} is missing, {key} comes next"));
             }
-            Some(Err(error)) => return self.compared.row(place, false, findings, || format!("entry {number} cannot be read: {error}")),
+            Some(Err(error)) => {
+                self.is_cut_off = true;
+                let what = || format!("entry {number} cannot be read, and those behind it were not looked at: {error}");
+                return self.compared.row(place, false, findings, what);
+            }
             None => return self.compared.row(place, false, findings, || format!("entry {number} is missing")),
         };
         let is_debtor = transaction.debtor == Debtor::Account(account);

@@ -75,8 +75,7 @@ pub struct Held {
     pub order: PaymentOrder,
     /// The account to credit.
     pub creditor: AccountId,
-    /// The day to whose sum it counts. Older snapshots do not say, and what they hold gives nothing back.
-    #[serde(default)]
+    /// The day to whose sum it counts, where its debtor has one.
     pub day: Option<i64>,
 }
 

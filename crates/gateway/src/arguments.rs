@@ -3,11 +3,11 @@
 //! whether an input object is one. A mutation whose second field cannot run must not have run its first. This
 //! module must never know a field.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_graphql::{
     Name, Number, Positioned, ServerError, ServerResult, Value as ConstValue, Variables,
-    parser::types::{Directive, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet},
+    parser::types::{Directive, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet, VariableDefinition},
     registry::{MetaInputValue, MetaType, MetaTypeName, Registry},
 };
 use async_graphql_value::Value;
@@ -22,15 +22,16 @@ pub(crate) fn check(
     variables: &mut Variables,
 ) -> ServerResult<()> {
     complete(operation, variables);
-    Walk { registry, document, operation, variables, seen: HashSet::new() }.check()
+    let declared = operation.variable_definitions.iter().map(|definition| (&definition.node.name.node, &definition.node)).collect();
+    Walk { registry, document, operation, declared, variables, seen: HashSet::new() }.check()
 }
 
 /// Gives each variable that was left out its default, or null, which every argument here takes for "left out".
 /// Without a value, the library would not look at the argument that it stands in. What is declared nowhere is dropped: a
 /// subscription would keep it as long as it is open.
 pub(crate) fn complete(operation: &OperationDefinition, variables: &mut Variables) {
-    let is_declared = |name: &Name| operation.variable_definitions.iter().any(|definition| definition.node.name.node == *name);
-    variables.retain(|name, _| is_declared(name));
+    let declared: HashSet<&Name> = operation.variable_definitions.iter().map(|definition| &definition.node.name.node).collect();
+    variables.retain(|name, _| declared.contains(name));
     for Positioned { node: definition, .. } in &operation.variable_definitions {
         let default = || definition.default_value.as_ref().map_or(ConstValue::Null, |default| default.node.clone());
         variables.entry(definition.name.node.clone()).or_insert_with(default);
@@ -41,6 +42,7 @@ struct Walk<'a> {
     registry: &'a Registry,
     document: &'a ExecutableDocument,
     operation: &'a OperationDefinition,
+    declared: HashMap<&'a Name, &'a VariableDefinition>,
     variables: &'a Variables,
     /// A fragment is the same wherever it is spread.
     seen: HashSet<&'a Name>,
@@ -148,15 +150,13 @@ impl<'a> Walk<'a> {
     }
 
     fn variable(&self, ty: &str, name: &Name) -> Result<(), String> {
-        let Some(definition) = self.operation.variable_definitions.iter().find(|definition| definition.node.name.node == *name) else {
-            return Ok(());
-        };
-        let mut declared = definition.node.var_type.node.to_string();
-        if definition.node.default_value.as_ref().is_some_and(|default| default.node != ConstValue::Null) {
+        let Some(definition) = self.declared.get(name) else { return Ok(()) };
+        let mut declared = definition.var_type.node.to_string();
+        if definition.default_value.as_ref().is_some_and(|default| default.node != ConstValue::Null) {
             declared.push('!');
         }
         if !fits(&declared, ty) {
-            return Err(format!("${name} is declared as {}, and stands where {ty} is expected", definition.node.var_type.node));
+            return Err(format!("${name} is declared as {}, and stands where {ty} is expected", definition.var_type.node));
         }
         Ok(())
     }

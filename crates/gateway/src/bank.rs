@@ -53,7 +53,7 @@ pub struct Bank {
     /// The last record of each shard's orders that this gateway had acknowledged.
     pub(crate) acknowledged: Vec<AtomicU64>,
     /// When it was begun to look for what other gateways have made, the last time.
-    looked_elsewhere: Mutex<Option<Instant>>,
+    looked_elsewhere: Arc<Mutex<Option<Instant>>>,
     customers: CommandAppender<CustomerCommand>,
     accounts: CommandAppender<AccountCommand>,
 }
@@ -76,7 +76,7 @@ impl Bank {
             customers: CommandAppender::start(host.broker.log(customer_commands()), Arc::clone(&seen), host.stop.clone()),
             accounts: CommandAppender::start(host.broker.log(account_commands()), Arc::clone(&seen), host.stop.clone()),
             recent: RecentKeys::default(),
-            looked_elsewhere: Mutex::default(),
+            looked_elsewhere: Arc::default(),
             acknowledged: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             models,
             host: host.clone(),
@@ -140,21 +140,24 @@ impl Bank {
         if !self.host.broker.link().borrow().connected {
             return;
         }
-        let asked = Instant::now();
-        let all = async {
-            let mut looked = self.looked_elsewhere.lock().await;
+        let (asked, models, broker) = (Instant::now(), Arc::clone(&self.models), self.host.broker.clone());
+        let looked = Arc::clone(&self.looked_elsewhere);
+        let all = async move {
+            let mut looked = looked.lock().await;
             if looked.is_some_and(|began| began >= asked) {
                 return;
             }
             let began = Instant::now();
             for log in ["customers", "accounts"].map(|log| LogName::new(log, None)) {
-                if let Ok(info) = self.host.broker.log(log.clone()).info().await {
-                    self.models.directory_reaches(&log, info.last, KNOWN_WAIT).await;
+                if let Ok(info) = broker.log(log.clone()).info().await {
+                    models.directory_reaches(&log, info.last, KNOWN_WAIT).await;
                 }
             }
             *looked = Some(began);
         };
-        let _ = tokio::time::timeout(KNOWN_WAIT, all).await;
+        // In a task of its own, since others wait for it: whoever asked may not be polled for long, while a slow client has to be
+        // told of something else.
+        let _ = tokio::spawn(tokio::time::timeout(KNOWN_WAIT, all)).await;
     }
 
     /// A payment that `caller` may see, and the shard it lives on. One that this gateway said was accepted

@@ -135,7 +135,9 @@ impl Gateway {
         let mut document = shape::parse(&text)?;
         let operation = select(&document, params.operation_name.as_deref())?;
         let Shape { merges, .. } = self.check(&document, operation, &params.variables)?;
-        roots::inline(&mut document, self.schema.registry().subscription_type.as_deref().unwrap_or_default());
+        if let Some(root) = self.schema.registry().subscription_type.as_deref() {
+            roots::inline(&mut document, params.operation_name.as_deref(), root);
+        }
         let operation = select(&document, params.operation_name.as_deref())?;
         self.schema.check(&document, operation, &mut params.variables, caller)?;
         let (label, kind) = (label(&document, operation), operation.ty);

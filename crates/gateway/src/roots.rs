@@ -1,68 +1,66 @@
 //! Subscriptions whose root field stands in a fragment, which the library passes over: it would say that all is told, and
 //! tell nothing. This module must never know what is subscribed to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use async_graphql::{
     Name, Positioned,
-    parser::types::{Directive, DocumentOperations, ExecutableDocument, FragmentDefinition, OperationDefinition, OperationType, Selection},
+    parser::types::{
+        Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition, OperationDefinition, OperationType, Selection,
+    },
 };
 
-/// Puts what the root fragments of a document's subscriptions select in their place (GraphQL §6.2.3.1). What is no fragment on
-/// the root's type is left to be refused.
-pub(crate) fn inline(document: &mut ExecutableDocument, root: &str) {
-    let operations: Vec<&mut OperationDefinition> = match &mut document.operations {
-        DocumentOperations::Single(operation) => vec![&mut operation.node],
-        DocumentOperations::Multiple(operations) => operations.values_mut().map(|operation| &mut operation.node).collect(),
+/// Puts the one root field of the operation of that name, if it subscribes, in the place of the fragment that has it
+/// (GraphQL §6.2.3.1). Operations that are not run are left out of the document then, and so are fragments on the root's type,
+/// which can stand nowhere else. What is no such fragment is left to be refused.
+pub(crate) fn inline(document: &mut ExecutableDocument, name: Option<&str>, root: &str) {
+    let operation = match (&mut document.operations, name) {
+        (DocumentOperations::Single(operation), _) => Some(operation),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get_mut(name),
+        (DocumentOperations::Multiple(operations), None) => operations.values_mut().next(),
     };
-    let mut walk = Walk { root, fragments: &document.fragments, within: HashSet::new(), fields: Vec::new() };
-    let mut used = false;
-    for operation in operations.into_iter().filter(|operation| operation.ty == OperationType::Subscription) {
-        let items = &mut operation.selection_set.node.items;
-        used |= items.iter().any(|item| matches!(item.node, Selection::FragmentSpread(_)));
-        walk.take(items, &[]);
-        *items = std::mem::take(&mut walk.fields);
+    let Some(OperationDefinition { ty: OperationType::Subscription, selection_set, .. }) = operation.map(|operation| &mut operation.node)
+    else {
+        return;
+    };
+    let [item] = &*selection_set.node.items else { return };
+    if matches!(item.node, Selection::Field(_)) {
+        return;
     }
-    if used {
-        // They can be used nowhere else, and nobody may have one that is not used.
-        document.fragments.retain(|_, fragment| fragment.node.type_condition.node.on.node != root);
+    let mut directives = Vec::new();
+    let Some(field) = field(item, &document.fragments, root, &mut directives) else { return };
+    let mut field = field.clone();
+    field.node.directives.extend(directives.into_iter().cloned());
+    selection_set.node.items = vec![Positioned::new(Selection::Field(field), item.pos)];
+    if let (DocumentOperations::Multiple(operations), Some(name)) = (&mut document.operations, name) {
+        operations.retain(|other, _| other.as_str() == name);
     }
+    document.fragments.retain(|_, fragment| fragment.node.type_condition.node.on.node != root);
 }
 
-struct Walk<'a> {
-    root: &'a str,
+/// The only field in a selection, and the directives of the fragments that it is in. There are at most as many of these in each
+/// other as a document has levels: one that spreads itself has no field.
+fn field<'a>(
+    item: &'a Positioned<Selection>,
     fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
-    within: HashSet<Name>,
-    fields: Vec<Positioned<Selection>>,
-}
-
-impl Walk<'_> {
-    /// Takes each field, with the directives of the fragments that it is in.
-    fn take(&mut self, items: &[Positioned<Selection>], directives: &[Positioned<Directive>]) {
-        for item in items {
-            match &item.node {
-                Selection::Field(field) => {
-                    let mut field = field.clone();
-                    field.node.directives.extend_from_slice(directives);
-                    self.fields.push(Positioned::new(Selection::Field(field), item.pos));
-                }
-                Selection::InlineFragment(Positioned { node: fragment, .. })
-                    if fragment.type_condition.as_ref().is_none_or(|on| on.node.on.node == self.root) =>
-                {
-                    self.take(&fragment.selection_set.node.items, &[directives, &fragment.directives].concat());
-                }
-                Selection::FragmentSpread(Positioned { node: spread, .. })
-                    if let Some(Positioned { node: fragment, .. }) = self.fragments.get(&spread.fragment_name.node)
-                        && fragment.type_condition.node.on.node == self.root
-                        && self.within.insert(spread.fragment_name.node.clone()) =>
-                {
-                    self.take(&fragment.selection_set.node.items, &[directives, &spread.directives].concat());
-                    self.within.remove(&spread.fragment_name.node);
-                }
-                Selection::InlineFragment(_) | Selection::FragmentSpread(_) => self.fields.push(item.clone()),
-            }
+    root: &str,
+    directives: &mut Vec<&'a Positioned<Directive>>,
+) -> Option<&'a Positioned<Field>> {
+    let (items, of_fragment) = match &item.node {
+        Selection::Field(field) => return Some(field),
+        Selection::InlineFragment(Positioned { node: fragment, .. }) => {
+            fragment.type_condition.as_ref().is_none_or(|on| on.node.on.node == root).then_some(())?;
+            (&fragment.selection_set.node.items, &fragment.directives)
         }
-    }
+        Selection::FragmentSpread(Positioned { node: spread, .. }) => {
+            let Positioned { node: fragment, .. } = fragments.get(&spread.fragment_name.node)?;
+            (fragment.type_condition.node.on.node == root).then_some(())?;
+            (&fragment.selection_set.node.items, &spread.directives)
+        }
+    };
+    directives.extend(of_fragment);
+    let [item] = &**items else { return None };
+    field(item, fragments, root, directives)
 }
 
 #[cfg(test)]
@@ -97,14 +95,26 @@ mod tests {
             "subscription { ... { a { b } } }",
             "subscription { ... on Subscription @include(if: true) { a { b } } }",
             "subscription { ...A } fragment A on Subscription { ...B } fragment B on Subscription { a { b } }",
+            "subscription { ... { ...A } } fragment A on Subscription { ... { a { b } } }",
             "subscription { ...A } fragment A on Subscription { a { ...B } } fragment B on C { b }",
         ] {
             let mut document = parse_query(query).expect("a document");
-            inline(&mut document, "Subscription");
+            inline(&mut document, None, "Subscription");
             let (_, operation) = document.operations.iter().next().expect("an operation");
             let [root] = &*operation.node.selection_set.node.items else { panic!("{query}: {operation:?}") };
             assert!(matches!(&root.node, Selection::Field(field) if field.node.name.node == "a"), "{query}");
-            assert!(document.fragments.keys().all(|name| name == "B"), "{query}");
+            assert!(document.fragments.values().all(|fragment| fragment.node.type_condition.node.on.node == "C"), "{query}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_copied_for_an_operation_that_is_not_run() {
+        let query = "query Q { c } subscription S { ...A ...A } fragment A on Subscription { a(b: \"long\") { b } }";
+        for name in ["Q", "S"] {
+            let mut document = parse_query(query).expect("a document");
+            let before = format!("{document:?}").len();
+            inline(&mut document, Some(name), "Subscription");
+            assert_eq!(format!("{document:?}").len(), before, "{name}");
         }
     }
 

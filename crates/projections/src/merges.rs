@@ -14,7 +14,8 @@ use crate::{
 /// Runs of one level that are merged into one of the next: more of them make more to look through, fewer
 /// make each entry be written more often. A run has as many entries as this to the power of its level, or more.
 pub(crate) const FANOUT: usize = 8;
-/// Entries that are merged with each addition, at least: some fifty milliseconds' worth …
+/// Entries that are merged with each addition, at least, those that several runs have counted once: some fifty milliseconds'
+/// worth, or several times that where all runs have the same …
 pub(crate) const STEP: usize = 1 << 18;
 /// … and for each one that is added so many: every entry comes into a larger run two or three times until it is in one of
 /// millions, so merges keep up.

@@ -167,7 +167,8 @@ impl<S: Service> Engine<S> {
     /// The [`Fault`] that makes going on wrong.
     pub async fn run(mut self) -> Result<(), Fault> {
         let ended = self.run_on().await;
-        if ended.is_err() {
+        if let Err(fault) = &ended {
+            self.host.health.halted(self.log.name(), fault);
             // Whoever runs it again opens the file that is being written. What becomes of that is not what ended it.
             let _ = self.snapshots.finish().await;
         }
@@ -249,7 +250,10 @@ impl<S: Service> Engine<S> {
                 }
             }
             if self.snapshots.is_full() {
-                self.snapshot(&at, &inputs).await?;
+                tokio::select! {
+                    taken = self.snapshot(&at, &inputs) => taken?,
+                    () = stop.cancelled() => return Ok(Restart::Stopped),
+                }
             }
         }
     }

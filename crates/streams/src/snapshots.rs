@@ -82,6 +82,9 @@ impl Snapshots {
     }
 
     async fn wait(&mut self) -> Result<(), Fault> {
+        if self.records >= MOST_UNWRITTEN {
+            tracing::warn!(records = self.records, "A snapshot takes so long to be written that its service waits; look at its disk");
+        }
         self.settle().await;
         self.failed.take().map_or(Ok(()), |(fault, _)| Err(fault))
     }
