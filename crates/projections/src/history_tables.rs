@@ -142,9 +142,7 @@ impl Layers<HistoryChanges> {
     pub(crate) fn look_ahead(&self, keys: impl Iterator<Item = (Option<PaymentId>, Option<AccountId>)>) {
         look_ahead(keys.map(|(payment, debtor)| {
             let is_numbered = payment.is_some_and(|id| self.fresh.numbers.contains_key(&id));
-            // What has a debtor here is an order, and its id is new.
-            let is_known = payment.filter(|_| debtor.is_some()).is_some_and(|id| self.file.numbers.may_have(&id.bytes()));
-            is_numbered | is_known | debtor.is_some_and(|debtor| self.fresh.newest.peek(&debtor).is_some())
+            is_numbered | debtor.is_some_and(|debtor| self.fresh.newest.peek(&debtor).is_some())
         }));
     }
 

@@ -243,28 +243,16 @@ impl Run {
         Ok(Self { id, segments })
     }
 
-    /// The segment in which a key may be.
-    fn segment_of(&self, key: &Key, probe: &Probe) -> Option<&Segment> {
-        let behind = self.segments.partition_point(|segment| segment.first <= *key);
-        self.segments.get(behind.checked_sub(1)?).filter(|segment| segment.filter.may_have(probe))
-    }
-
     /// The chunk in which a key is, if it is in this run.
     fn chunk_of(&self, key: &Key, probe: &Probe) -> Option<u32> {
-        let segment = self.segment_of(key, probe)?;
+        let segment = self.segments.partition_point(|segment| segment.first <= *key).checked_sub(1)?;
+        let segment = self.segments.get(segment).filter(|segment| segment.filter.may_have(probe))?;
         let number = segment.firsts.partition_point(|first| first <= key).checked_sub(1)?;
         Some(segment.chunk + chunk_number(number))
     }
 }
 
 impl<const N: usize> Runs<N> {
-    /// Whether the index may have something for a key, by all of its filters. See [`domain::look_ahead`].
-    pub(crate) fn may_have(&self, key: &Key) -> bool {
-        let probe = Probe::for_key(key);
-        // Each is looked at, whatever the one before says: that is what it is for.
-        self.runs.iter().fold(false, |may_have, run| may_have | run.segment_of(key, &probe).is_some())
-    }
-
     /// What the index has for a key.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<[u64; N]>, StoreError> {
         let Some(chunks) = &self.chunks else { return Ok(None) };

@@ -40,11 +40,6 @@ pub struct Rows {
 pub struct Seen(Runs<0>);
 
 impl Seen {
-    /// Looks up ids that are about to be asked for, see [`domain::look_ahead`].
-    pub fn look_ahead(&self, ids: impl Iterator<Item = [u8; 16]>) {
-        domain::look_ahead(ids.map(|id| self.0.may_have(&id)));
-    }
-
     /// Whether this is one of them.
     ///
     /// # Errors

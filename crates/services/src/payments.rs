@@ -31,10 +31,9 @@ impl PaymentsService {
         Ok(Facts { known, debtor, creditor })
     }
 
-    /// Looks up the ids and the accounts of orders that are about to be decided on.
+    /// Looks up the accounts of orders that are about to be decided on.
     fn look_ahead(&self, commands: &[PaymentCommand]) {
         let orders = || commands.iter().filter_map(order);
-        self.seen.look_ahead(orders().map(|order| order.id));
         self.ibans.look_ahead(orders().map(|order| order.creditor));
         let creditors = orders().filter_map(|order| self.ibans.peek(&order.creditor)).copied();
         self.accounts.look_ahead(orders().filter_map(|order| order.debtor.account()).chain(creditors));

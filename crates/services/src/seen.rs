@@ -33,13 +33,6 @@ impl SeenIds {
         self.before.as_ref().map_or(Ok(false), |before| store.faulted(before.has(id.bytes())))
     }
 
-    /// Looks up ids that are about to be asked for, as far as snapshots were looked at.
-    pub(crate) fn look_ahead(&self, ids: impl Iterator<Item = PaymentId>) {
-        if let Some(before) = &self.before {
-            before.look_ahead(ids.map(|id| id.bytes()));
-        }
-    }
-
     pub(crate) fn insert(&mut self, id: PaymentId) {
         self.new.insert(id);
     }

@@ -168,8 +168,9 @@ impl<S: Service> Engine<S> {
     pub async fn run(mut self) -> Result<(), Fault> {
         let ended = self.run_on().await;
         if let Err(fault) = &ended {
+            // Before it is waited for what is still being written, which may hang as well.
             self.host.health.halted(self.log.name(), fault);
-            // Whoever runs it again opens the file that is being written. What becomes of that is not what ended it.
+            // Whoever runs it again opens that file. What becomes of it is not what ended this.
             let _ = self.snapshots.finish().await;
         }
         ended
