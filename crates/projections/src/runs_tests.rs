@@ -7,13 +7,13 @@ use redb::{Database, ReadableDatabase as _, backends::InMemoryBackend};
 use uuid::Uuid;
 
 use super::*;
-use crate::merges::{FANOUT, STEP};
+use crate::merges::FANOUT;
 
 const TABLES: [&str; 4] = ["chunks", "heads", "sizes", "merges"];
 const INDEX: Index<1> = Index::new(TABLES);
 const CHANGING: Index<2> = Index::changing(TABLES);
 /// From a chunk with each addition to more than there is.
-const STEPS: [usize; 3] = [1, 3_000, STEP];
+const STEPS: [usize; 3] = [1, 3_000, 1 << 18];
 
 fn key(number: u64) -> Key {
     *Uuid::new_v5(&Uuid::NAMESPACE_OID, &number.to_be_bytes()).as_bytes()
