@@ -17,7 +17,7 @@ use crate::{
 /// How long what was folded may stay in memory only. A crash loses it with the progress it made, and the
 /// log refills both …
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
-/// … and how many rows may: some sixty megabytes. While as many again are being written, the fold waits.
+/// … and how many rows may: some sixty megabytes. As many again were set aside; while they are being written, the fold waits.
 pub(crate) const GATHERED_ROWS: usize = 150_000;
 /// While so many rows will soon change once more, what makes more of them waits. Where orders came in faster than
 /// they were booked, each was written to the file several times: 20 instead of 10 µs of processor time a payment …
@@ -144,8 +144,11 @@ impl<C: Changes> Fold<C> {
 
     fn begin_write(&mut self) {
         self.unwritten_since = None;
-        let (shelf, changes, progress) = (self.shelf(), self.shelf.set_aside(), self.progress.clone());
-        self.writing = Some(tokio::task::spawn_blocking(move || shelf.write(&changes, &progress)));
+        let (shelf, progress, (changes, before)) = (self.shelf(), self.progress.clone(), self.shelf.set_aside());
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            drop(before);
+            shelf.write(&changes, &progress)
+        }));
     }
 
     fn end_write(&mut self, written: Result<(), StoreError>) -> Result<(), Fault> {

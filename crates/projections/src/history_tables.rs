@@ -215,8 +215,8 @@ impl Layers<HistoryChanges> {
     /// Up to `count` held payments numbered above `after`, oldest first.
     pub(crate) fn held(&self, after: u64, count: usize) -> Result<Vec<PaymentRow>, StoreError> {
         let from = after.saturating_add(1);
-        let (writing, fresh) = (self.writing.as_deref(), &self.fresh);
-        let changed: BTreeMap<u64, bool> = writing
+        let (aside, fresh) = (self.aside.as_deref(), &self.fresh);
+        let changed: BTreeMap<u64, bool> = aside
             .into_iter()
             .chain([fresh])
             .flat_map(|changes| changes.held.range(from..))

@@ -73,19 +73,20 @@ pub trait Changes: Send + Sync + Sized + 'static {
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError>;
 }
 
-/// A model's rows. The newest that has a row counts: `fresh`, then `writing`, then `file`. What is kept in a
+/// A model's rows. The newest that has a row counts: `fresh`, then `aside`, then `file`. What is kept in a
 /// [`crate::Recent`] goes along with `fresh`, in front of all.
 pub struct Layers<C: Changes> {
     pub(crate) fresh: C,
-    /// What is being written to the file.
-    pub(crate) writing: Option<Arc<C>>,
+    /// What was set aside last. It is being written to the file, or was: what is under way then changes again, and looking for it
+    /// in the file took an eighth of the processor time of payments between ten million accounts.
+    pub(crate) aside: Option<Arc<C>>,
     pub(crate) file: Arc<C::File>,
 }
 
 impl<C: Changes> Layers<C> {
     /// What the newest of those in memory says that has something to say.
     pub(crate) fn recent<'a, T>(&'a self, look: impl Fn(&'a C) -> Option<T>) -> Option<T> {
-        look(&self.fresh).or_else(|| self.writing.as_deref().and_then(look))
+        look(&self.fresh).or_else(|| self.aside.as_deref().and_then(look))
     }
 }
 
@@ -98,7 +99,7 @@ pub struct Shelf<C: Changes> {
 impl<C: Changes> Shelf<C> {
     pub(crate) fn open(db: Database) -> Result<Self, StoreError> {
         let file = Arc::new(C::open(&db.begin_read()?, None)?);
-        let layers = Layers { fresh: C::begin(&file)?, writing: None, file };
+        let layers = Layers { fresh: C::begin(&file)?, aside: None, file };
         Ok(Self { db, layers: RwLock::new(layers) })
     }
 
@@ -119,13 +120,14 @@ impl<C: Changes> Shelf<C> {
         (fresh.rows(), fresh.under_way())
     }
 
-    /// Sets aside what gathered, to be written. There is nothing being written at that time.
-    pub(crate) fn set_aside(&self) -> Arc<C> {
+    /// Sets aside what gathered, to be written; also gives back what was set aside before, to be dropped where nobody waits.
+    /// There is nothing being written at that time.
+    pub(crate) fn set_aside(&self) -> (Arc<C>, Option<Arc<C>>) {
         let mut layers = self.change();
         let next = layers.fresh.next();
         let changes = Arc::new(std::mem::replace(&mut layers.fresh, next));
-        layers.writing = Some(Arc::clone(&changes));
-        changes
+        let before = layers.aside.replace(Arc::clone(&changes));
+        (changes, before)
     }
 
     /// Writes what was set aside and the progress that it makes, durably and together.
@@ -137,9 +139,7 @@ impl<C: Changes> Shelf<C> {
         let tx = self.db.begin_read()?;
         let before = Arc::clone(&self.read()?.file);
         let file = Arc::new(C::open(&tx, Some(&before))?);
-        let mut layers = self.change();
-        layers.file = file;
-        layers.writing = None;
+        self.change().file = file;
         Ok(())
     }
 }

@@ -26,6 +26,7 @@ mod recent;
 mod runs;
 mod snapshots;
 mod store;
+mod tail;
 mod watchers;
 
 pub use directory::{AccountRow, CustomerRow, Directory};

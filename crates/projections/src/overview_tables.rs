@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     blocks::{self, Blocks},
-    gathered::Gathered,
     layers::{Changes, Layers},
     overview::{BalanceRow, EntryRow},
     recent::Recent,
     runs::{Index, Runs},
     store::{StoreError, get, pack_into, sorted},
+    tail::Tail,
 };
 
 pub(crate) const BALANCES: Index<6> = Index::changing(["balances", "balance-heads", "balance-sizes", "balance-merges"]);
@@ -57,9 +57,7 @@ pub struct OverviewChanges {
     balances: Recent<AccountId, BalanceRow>,
     /// Those that are to be written, once this is set aside.
     changed_balances: Vec<(AccountId, BalanceRow)>,
-    /// New ones, numbered from `first_entry` on.
-    entries: Gathered<EntryRow>,
-    first_entry: u64,
+    entries: Tail<EntryRow>,
     /// Reservations made, and `None` for such as an older layer has and that ended.
     pending: HashMap<PaymentId, Option<PendingRow>>,
 }
@@ -73,25 +71,25 @@ impl Changes for OverviewChanges {
     }
 
     fn begin(file: &OverviewFile) -> Result<Self, StoreError> {
-        Ok(Self::numbered_from(blocks::last(&file.entries)? + 1))
+        Ok(Self::of(Tail::behind(blocks::last(&file.entries)?)))
     }
 
     fn next(&mut self) -> Self {
         self.changed_balances = self.balances.take_changed();
         let balances = std::mem::replace(&mut self.balances, Recent::new(KNOWN_BALANCES));
-        Self { balances, ..Self::numbered_from(self.next_entry()) }
+        Self { balances, ..Self::of(self.entries.next()) }
     }
 
     fn rows(&self) -> usize {
         // Four balances take as much room as an entry.
-        self.entries.len() + self.pending.len() + self.balances.changed() / 4
+        self.entries.unwritten_rows() + self.pending.len() + self.balances.changed() / 4
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
         let mut buffer = Vec::new();
         BALANCES.add(tx, self.changed_balances.iter().map(|(account, row)| (account.bytes(), row.to_numbers())).collect())?;
         let (mut entries, mut pending) = (tx.open_table(ENTRIES)?, tx.open_table(PENDING)?);
-        blocks::write(&mut entries, (self.first_entry..).zip(self.entries.iter()))?;
+        blocks::write(&mut entries, self.entries.unwritten())?;
         for (payment, row) in sorted(&self.pending) {
             match row {
                 Some(row) => drop(pending.insert(payment.bytes(), pack_into(&mut buffer, row)?)?),
@@ -103,22 +101,8 @@ impl Changes for OverviewChanges {
 }
 
 impl OverviewChanges {
-    fn numbered_from(first_entry: u64) -> Self {
-        Self {
-            balances: Recent::new(KNOWN_BALANCES),
-            changed_balances: Vec::new(),
-            entries: Gathered::default(),
-            first_entry,
-            pending: HashMap::new(),
-        }
-    }
-
-    fn next_entry(&self) -> u64 {
-        self.first_entry + self.entries.len() as u64
-    }
-
-    fn entry(&self, number: u64) -> Option<&EntryRow> {
-        self.entries.get(usize::try_from(number.checked_sub(self.first_entry)?).ok()?)
+    fn of(entries: Tail<EntryRow>) -> Self {
+        Self { balances: Recent::new(KNOWN_BALANCES), changed_balances: Vec::new(), entries, pending: HashMap::new() }
     }
 }
 
@@ -135,7 +119,7 @@ impl Layers<OverviewChanges> {
 
     /// Appends an entry; its links are made here.
     pub(crate) fn append(&mut self, account: AccountId, mut entry: EntryRow) -> Result<(), StoreError> {
-        let number = self.fresh.next_entry();
+        let number = self.fresh.entries.end();
         let balance = self.balance_mut(account)?;
         (entry.previous, entry.anchor) = (balance.last_entry, balance.anchor);
         balance.last_entry = number;
@@ -164,7 +148,7 @@ impl Layers<OverviewChanges> {
                 None
             }
             None => {
-                let older = self.writing.as_deref().and_then(|changes| changes.pending.get(&payment).copied());
+                let older = self.aside.as_deref().and_then(|changes| changes.pending.get(&payment).copied());
                 let row = older.map_or_else(|| get(&self.file.pending, payment.bytes()), Ok)?;
                 if row.is_some() {
                     self.fresh.pending.insert(payment, None);
@@ -183,7 +167,7 @@ impl Layers<OverviewChanges> {
     }
 
     fn entry(&self, number: u64) -> Result<Option<EntryRow>, StoreError> {
-        let recent = self.recent(|changes| changes.entry(number));
+        let recent = self.recent(|changes| changes.entries.get(number));
         recent.map_or_else(|| blocks::row(&self.file.entries, number), |row| Ok(Some(row.clone())))
     }
 
@@ -224,3 +208,7 @@ fn balance_in(file: &OverviewFile, account: AccountId) -> Result<BalanceRow, Sto
 const fn anchor_of(version: u64) -> u64 {
     version / STRIDE * STRIDE
 }
+
+#[cfg(test)]
+#[path = "overview_tests.rs"]
+mod tests;
