@@ -78,7 +78,7 @@ pub trait Changes: Send + Sync + Sized + 'static {
 pub struct Layers<C: Changes> {
     pub(crate) fresh: C,
     /// What was set aside last. It is being written to the file, or was: what is under way then changes again, and looking for it
-    /// in the file took an eighth of the processor time of payments between ten million accounts.
+    /// in the file took a twelfth of the processor time of payments between ten million accounts.
     pub(crate) aside: Option<Arc<C>>,
     pub(crate) file: Arc<C::File>,
 }
