@@ -135,8 +135,8 @@ pub struct Engine<S: Service> {
     metrics: WriterMetrics,
     /// The last record of the own log that this process knows of.
     known: Mark,
-    /// The connection on which an append was not acknowledged, until one is again.
-    stalled: Option<Link>,
+    /// The connection on which an append was not acknowledged, and the record that it was to follow, until one is again.
+    stalled: Option<(Link, u64)>,
     /// What the next pause is to be.
     pause: Duration,
 }
@@ -207,7 +207,8 @@ impl<S: Service> Engine<S> {
         if self.stalled.is_none() {
             tracing::info!(log = %self.log.name(), record = at.own.seq, "A service is up");
         }
-        let is_stalled = self.stalled == Some(*self.host.broker.link().borrow());
+        // Where a record follows, that append was stored, or another writer's was: nothing may be left to append that would tell.
+        let is_stalled = self.stalled == Some((*self.host.broker.link().borrow(), at.own.seq));
         self.host.health.note(self.log.name(), if is_stalled { Condition::Stalled } else { Condition::Up });
         self.snapshots.begin();
         let writer = self.host.broker.feeds.writer(self.log.name());
@@ -356,7 +357,7 @@ impl<S: Service> Engine<S> {
             Err(AppendError::TooLarge(bytes)) => Err(Fault::StepTooLarge { log: name.clone(), bytes }),
             Err(error @ (AppendError::Unavailable(_) | AppendError::Overloaded | AppendError::Unknown(_))) => {
                 let link = *self.host.broker.link().borrow();
-                if self.stalled.replace(link) == Some(link) {
+                if self.stalled.replace((link, at.own.seq)).is_some_and(|(before, _)| before == link) {
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 } else {
                     tracing::warn!(log = %name, %error, "An append was not acknowledged; starting over from the log, until one is");

@@ -7,8 +7,12 @@ mod counter;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use counter::{Counter, STREAMS, check, count, count_with, feed, host, numbers, sums};
-use streams::{AppendError, Batches, CommandAppender, Cursor, Draft, Inputs, Mark, Topology};
-use tests::{Nats, PATIENCE, freeze};
+use streams::{AppendError, Batches, Broker, CommandAppender, Condition, Cursor, Draft, Host, Inputs, Mark, Topology};
+use tests::{
+    Nats, PATIENCE,
+    chaos::proxy::{Network, Proxy},
+    freeze,
+};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -165,6 +169,40 @@ async fn what_a_broker_took_in_and_never_stored_is_decided_again() {
     let appender = CommandAppender::start(broker.log(numbers()), Arc::new(Cursor::default), CancellationToken::new());
     tests::eventually("the log takes commands again", || async { Ok(appender.append(COUNT + 1).await.ok()) }).await.expect("stored");
     check(&broker, COUNT + 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_without_an_answer_leaves_no_service_stalled() {
+    const COUNT: u64 = 10;
+    let nats = Nats::start().expect("a nats-server");
+    let direct = host(&nats).await;
+    let port = nats.url().rsplit(':').next().expect("a port").parse().expect("a number");
+    let network = Arc::new(Proxy::start(port).await.expect("a proxy"));
+    let far = Broker::connect(&format!("nats://127.0.0.1:{}", network.port)).await.expect("connects");
+    let host = Host::new(far, Arc::clone(&direct.topology));
+    let is = Arc::clone(&network);
+    // Nothing that the server says is heard any more when the record with the last number is sent to it.
+    let deaf_at_last = move |number| {
+        if number == COUNT {
+            is.set(Network::Deaf);
+        }
+    };
+    tokio::spawn(count_with(host.clone(), Counter { about_to_say: Some(Box::new(deaf_at_last)), ..Counter::default() }));
+    feed(&direct.broker, COUNT).await;
+    check(&direct.broker, COUNT).await;
+    // As long as an append waits for its answer.
+    let draft = Draft::new(&[0], &Cursor::default(), Vec::new()).expect("encodes");
+    assert!(matches!(host.broker.log(sums()).append(&draft, Some(u64::MAX)).await, Err(AppendError::Unknown(_))));
+    let before = *host.broker.link().borrow();
+    host.health.note(&sums(), Condition::Starting);
+    network.set(Network::Good);
+    // All is said, and nothing left to append that could be acknowledged.
+    let condition = tests::eventually("the service goes on", || async {
+        Ok(host.health.conditions().remove(&sums()).filter(|condition| !matches!(condition, Condition::Starting)))
+    });
+    let condition = condition.await.expect("it does");
+    assert!(matches!(condition, Condition::Up), "{condition}");
+    assert_eq!(*host.broker.link().borrow(), before, "the connection is the same");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ mod clients;
 mod disk;
 mod faults;
 mod history;
-mod proxy;
+pub mod proxy;
 mod report;
 mod schedule;
 mod survey;
