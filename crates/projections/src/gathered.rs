@@ -1,6 +1,6 @@
 //! Rows that gather by the hundred thousand, each under the next place. They lie in pieces of one size: none is copied when
 //! more come, and a piece takes the place of one that was written. In one piece, that was a twentieth of the processor time of
-//! payments by the hundred. This module must never know what a row means.
+//! payments by the hundred. Rows that never change lie in `tail.rs`. This module must never know what a row means.
 
 /// Rows of a piece: some hundred kilobytes.
 const PIECE_ROWS: usize = 1_024;

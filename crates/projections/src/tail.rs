@@ -1,6 +1,6 @@
 //! The last rows of a table whose rows never change: those that its file does not have yet, and more that were written before
 //! them. What happened lately is what most people look at, and a row that lies here is found in a quarter of the time that its
-//! block takes. This module must never know what a row means.
+//! block takes. Rows that may still change lie in `gathered.rs`. This module must never know what a row means.
 
 use std::{collections::VecDeque, sync::Arc};
 

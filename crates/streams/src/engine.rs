@@ -207,7 +207,8 @@ impl<S: Service> Engine<S> {
         if self.stalled.is_none() {
             tracing::info!(log = %self.log.name(), record = at.own.seq, "A service is up");
         }
-        // Where a record follows, that append was stored, or another writer's was: nothing may be left to append that would tell.
+        // Where a record follows, that append was stored, or another writer's was, and there may be nothing left to append whose answer
+        // would tell that the log takes records.
         let is_stalled = self.stalled == Some((*self.host.broker.link().borrow(), at.own.seq));
         self.host.health.note(self.log.name(), if is_stalled { Condition::Stalled } else { Condition::Up });
         self.snapshots.begin();
