@@ -11,7 +11,7 @@ use crate::{AccountId, CommandId, PaymentId, PaymentOrder, RejectionCode, Review
 pub struct Limits {
     /// The most that one payment may move.
     pub single_minor: i64,
-    /// The most that may leave an account in a day (UTC).
+    /// The most that may be ordered from an account in a day (UTC), of what passes.
     pub daily_minor: i64,
     /// From here on a payment waits for an operator.
     pub hold_from_minor: i64,
@@ -50,12 +50,12 @@ pub struct Checked {
     pub at: Timestamp,
 }
 
-/// What left an account on a day.
+/// What passed of an account's orders on a day, whatever the ledger made of them later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// The day.
     pub day: i64,
-    /// What left that day, in minor units.
+    /// How much, in minor units.
     pub minor: i64,
 }
 

@@ -2,7 +2,10 @@
 //! This module must never know GraphQL types.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,15 +17,23 @@ use domain::{
 };
 use projections::{
     AccountRow, CustomerRow, Directory, Overview, PaymentHistory, PaymentRow, PaymentStatus, Position, Projection, ReadModel, StoreError,
+    count_payments,
 };
 use streams::{AppendError, CommandAppender, Host, LogName};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::Instant,
+};
 use uuid::Uuid;
 
 use crate::{Caller, Issuer, Models, errors::Failure, models::READ_WAIT, recent::RecentKeys};
 
 /// How long it is waited for what another gateway has just made: a hundred times what a read model needs to have it.
 const KNOWN_WAIT: Duration = Duration::from_millis(500);
+/// How long a read waits for its position before it is looked whether there is such a place: a hundred times what a read model needs.
+const SOON: Duration = Duration::from_millis(250);
+/// How many look for that at once, each with a request at a time to nats-server.
+const LOOKS: usize = 16;
 /// How long a command waits for the answer of its service. When it is over, the command is stored
 /// and will still be acted on.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -51,9 +62,11 @@ pub struct Bank {
     pub(crate) order_logs: Vec<LogName>,
     pub(crate) recent: RecentKeys,
     /// The last record of each shard's orders that this gateway had acknowledged.
-    pub(crate) acknowledged: Vec<AtomicU64>,
+    pub(crate) acknowledged: Arc<[AtomicU64]>,
     /// When it was begun to look for what other gateways have made, the last time.
     looked_elsewhere: Arc<Mutex<Option<Instant>>>,
+    /// For those who ask whether a position exists.
+    looks: Semaphore,
     customers: CommandAppender<CustomerCommand>,
     accounts: CommandAppender<AccountCommand>,
 }
@@ -68,16 +81,26 @@ impl Bank {
         };
         let shards = host.topology.shards;
         let order_logs: Vec<LogName> = (0..shards).map(payment_commands).collect();
-        let orders = |log: &LogName| CommandAppender::start(host.broker.log(log.clone()), Arc::clone(&seen), host.stop.clone());
+        let acknowledged: Arc<[AtomicU64]> = (0..shards).map(|_| AtomicU64::new(0)).collect();
+        let orders = |(shard, log): (usize, &LogName)| {
+            let acknowledged = Arc::clone(&acknowledged);
+            let stored = move |seq, commands: &[PaymentCommand]| {
+                acknowledged[shard].fetch_max(seq, Ordering::Relaxed);
+                let orders = commands.iter().filter(|command| matches!(command, PaymentCommand::Initiated(_))).count();
+                count_payments(PaymentStatus::Accepted, orders as u64);
+            };
+            CommandAppender::start_with(host.broker.log(log.clone()), Arc::clone(&seen), host.stop.clone(), stored)
+        };
         Self {
             issuer,
-            payments: order_logs.iter().map(orders).collect(),
+            payments: order_logs.iter().enumerate().map(orders).collect(),
             order_logs,
             customers: CommandAppender::start(host.broker.log(customer_commands()), Arc::clone(&seen), host.stop.clone()),
             accounts: CommandAppender::start(host.broker.log(account_commands()), Arc::clone(&seen), host.stop.clone()),
             recent: RecentKeys::default(),
             looked_elsewhere: Arc::default(),
-            acknowledged: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            looks: Semaphore::new(LOOKS),
+            acknowledged,
             models,
             host: host.clone(),
         }
@@ -115,13 +138,31 @@ impl Bank {
         }
     }
 
-    /// Waits until reads show at least `position`.
+    /// Waits, bounded, until reads show at least `position`; for long only where there is such a place.
     pub(crate) async fn reach(&self, position: Option<&Position>) -> Result<(), Failure> {
         self.directory().await?;
-        match position {
-            Some(position) if !self.models.reach(position).await => Err(Failure::StaleRead),
-            Some(_) | None => Ok(()),
+        let Some(position) = position else { return Ok(()) };
+        let is_reached = tokio::select! {
+            // Most are there already, and need no timer.
+            biased;
+            is_reached = self.models.reach(position) => is_reached,
+            () = self.found_missing(position) => false,
+        };
+        if is_reached { Ok(()) } else { Err(Failure::StaleRead) }
+    }
+
+    /// Ends a moment later if a log has not come to `position`, as a position of another bank, or one that was made up: to wait for these
+    /// would keep places that others need.
+    async fn found_missing(&self, position: &Position) {
+        tokio::time::sleep(SOON).await;
+        for (log, seq) in position.places() {
+            let Ok(_one_of_few) = self.looks.acquire().await else { break };
+            let is_known = self.host.topology.all().any(|(name, _)| name == *log);
+            if !is_known || self.host.broker.log(log.clone()).info().await.is_ok_and(|info| info.last < *seq) {
+                return;
+            }
         }
+        std::future::pending().await
     }
 
     /// What is looked up in the directory; once more, where it is not there, with what other gateways know.
@@ -206,9 +247,10 @@ impl Bank {
         command: CommandId,
         body: CustomerCommand,
     ) -> Result<Answer<CustomerRow, CustomerRefusal>, Failure> {
+        let awaited = self.models.directory.await_customer_command(command);
         let seq = self.customers.append(body).await?;
         let directory = self.answered(&customer_commands(), seq).await?;
-        match directory.customer_refusal(command) {
+        match awaited.refusal() {
             Some(reason) => Ok(Answer::Refused(reason)),
             None => {
                 let row = directory.customer(id)?.ok_or(Failure::StaleRead)?;
@@ -246,9 +288,10 @@ impl Bank {
         command: CommandId,
         body: AccountCommand,
     ) -> Result<Answer<AccountRow, AccountRefusal>, Failure> {
+        let awaited = self.models.directory.await_account_command(command);
         let seq = self.accounts.append(body).await?;
         let directory = self.answered(&account_commands(), seq).await?;
-        match directory.account_refusal(command) {
+        match awaited.refusal() {
             Some(reason) => Ok(Answer::Refused(reason)),
             None => {
                 let row = directory.account(id)?.ok_or(Failure::StaleRead)?;

@@ -23,16 +23,19 @@ pub(crate) struct Callers {
     signed_in: DefaultKeyedRateLimiter<Caller>,
     anonymous: DefaultDirectRateLimiter,
     operations: AtomicU64,
-    sockets: Arc<Mutex<HashMap<Caller, usize>>>,
+    sockets: Sockets,
     most_sockets: usize,
     most_caller_sockets: usize,
 }
 
-/// A caller's open connection; dropping it makes room.
+/// Open connections by caller; by none those whose caller has not been named yet.
+type Sockets = Arc<Mutex<HashMap<Option<Caller>, usize>>>;
+
+/// An open connection; dropping it makes room.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    sockets: Arc<Mutex<HashMap<Caller, usize>>>,
-    caller: Caller,
+    sockets: Sockets,
+    caller: Option<Caller>,
 }
 
 impl Callers {
@@ -59,14 +62,15 @@ impl Callers {
         }
     }
 
-    /// A seat for one more connection of the caller; none where all are taken.
-    pub(crate) fn sit(&self, caller: Caller) -> Option<Seat> {
+    /// A seat for one more connection of the caller, or of one who is yet to be named, of whom there may be as many as there are seats
+    /// for a moment; none where all are taken.
+    pub(crate) fn sit(&self, caller: Option<Caller>) -> Option<Seat> {
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         if sockets.values().sum::<usize>() >= self.most_sockets {
             return None;
         }
         let taken = sockets.entry(caller).or_default();
-        if *taken >= self.most_caller_sockets {
+        if caller.is_some() && *taken >= self.most_caller_sockets {
             return None;
         }
         *taken += 1;
@@ -76,9 +80,7 @@ impl Callers {
     /// Gives the seat to whoever turned out to sit there; says whether they may have one more.
     pub(crate) fn is_of(&self, seat: &mut Seat, caller: Caller) -> bool {
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        if seat.caller == caller {
-            return true;
-        }
+        let caller = Some(caller);
         let taken = sockets.entry(caller).or_default();
         if *taken >= self.most_caller_sockets {
             return false;
@@ -96,7 +98,7 @@ impl Drop for Seat {
     }
 }
 
-fn leave(sockets: &mut HashMap<Caller, usize>, caller: Caller) {
+fn leave(sockets: &mut HashMap<Option<Caller>, usize>, caller: Option<Caller>) {
     if let Some(taken) = sockets.get_mut(&caller) {
         *taken -= 1;
         if *taken == 0 {
@@ -112,19 +114,21 @@ mod tests {
     #[test]
     fn seats_are_counted_by_caller_and_in_all_and_come_back() {
         let callers = Callers::new(&Limits { sockets: 3, caller_sockets: 2, ..Limits::default() });
-        let operators = [callers.sit(Caller::Operator), callers.sit(Caller::Operator)];
+        let sit = |caller| callers.sit(Some(caller));
+        let operators = [sit(Caller::Operator), sit(Caller::Operator)];
         assert!(operators.iter().all(Option::is_some));
-        assert!(callers.sit(Caller::Operator).is_none(), "two of one caller");
-        let anonymous = callers.sit(Caller::Anonymous);
+        assert!(sit(Caller::Operator).is_none(), "two of one caller");
+        let anonymous = sit(Caller::Anonymous);
         assert!(anonymous.is_some());
-        assert!(callers.sit(Caller::Anonymous).is_none(), "three in all");
-        drop(operators);
-        let mut seats: Vec<_> = (0..2).filter_map(|_| callers.sit(Caller::Operator)).collect();
-        let mut last = anonymous.expect("a seat");
-        assert!(!callers.is_of(&mut last, Caller::Operator), "a third of one caller");
-        seats.pop();
-        assert!(callers.is_of(&mut last, Caller::Operator), "no seat more in all");
-        assert!(callers.sit(Caller::Anonymous).is_some());
+        assert!(sit(Caller::Anonymous).is_none() && callers.sit(None).is_none(), "three in all");
+        drop((operators, anonymous));
+        let unnamed: Vec<_> = (0..4).map_while(|_| callers.sit(None)).collect();
+        let [mut first, mut second, mut third] = <[Seat; 3]>::try_from(unnamed).expect("as many as there are seats");
+        assert!(callers.is_of(&mut first, Caller::Operator) && callers.is_of(&mut second, Caller::Operator));
+        assert!(!callers.is_of(&mut third, Caller::Operator), "a third of one caller");
+        drop(second);
+        assert!(callers.is_of(&mut third, Caller::Operator), "no seat more in all");
+        assert!(sit(Caller::Anonymous).is_some());
     }
 
     #[test]

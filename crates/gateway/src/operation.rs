@@ -133,6 +133,7 @@ impl Gateway {
             return Ok(operation);
         }
         let mut document = shape::parse(&text)?;
+        let is_only = document.operations.iter().count() == 1;
         let operation = select(&document, params.operation_name.as_deref())?;
         let Shape { merges, .. } = self.check(&document, operation, &params.variables)?;
         if let Some(root) = self.schema.registry().subscription_type.as_deref() {
@@ -141,7 +142,9 @@ impl Gateway {
         let operation = select(&document, params.operation_name.as_deref())?;
         self.schema.check(&document, operation, &mut params.variables, caller)?;
         let (label, kind) = (label(&document, operation), operation.ty);
-        let validation = Validation::Due(self.validated.keep(text, &document, &label, merges));
+        // The text of several says nothing of one, and a subscription may stand alone in the document by now.
+        let kept = if is_only { self.validated.keep(text, &document, &label, merges) } else { None };
+        let validation = Validation::Due(kept);
         let mut request = self.schema.request(document, params.variables, caller);
         request.operation_name = params.operation_name;
         Ok(Operation { request, label, kind, validation })

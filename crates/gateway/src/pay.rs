@@ -7,7 +7,7 @@ use std::{
 };
 
 use domain::{Debtor, IdempotencyKey, Initiator, Money, PaymentId, PaymentOrder, Reference, Review, Shard, payments::PaymentCommand};
-use projections::{PaymentRow, PaymentStatus, StoreError, count_payments};
+use projections::{PaymentRow, PaymentStatus, StoreError};
 use streams::{AppendError, LogName, Place};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -42,8 +42,6 @@ pub(crate) struct Placed<'a> {
 enum Storing {
     Queued {
         queued: Queued,
-        /// Whether it was queued for this one, not for an earlier one with the same key.
-        is_own: bool,
         is_keyed: bool,
     },
     /// It came no further, or had been there before.
@@ -152,7 +150,7 @@ impl Bank {
         let submit = |order: &PaymentOrder| place.about(order.id).submit(PaymentCommand::Initiated(order.clone()));
         if !is_keyed {
             let answer = submit(&order);
-            return Storing::Queued { queued: Queued::new(order, answer), is_own: true, is_keyed };
+            return Storing::Queued { queued: Queued::new(order, answer), is_keyed };
         }
         let is_asked = |shard| self.models.history(shard).is_level();
         if order.by == Initiator::Bank && !self.key_shards(&order).all(is_asked) {
@@ -164,27 +162,19 @@ impl Bank {
             Ok(Some(before)) => return Storing::Known(before.into()),
             Err(error) => return Storing::Known(Err(error.into()).into()),
         }
-        let (queued, is_own) = self.recent.claim(Arc::clone(&order), submit);
-        if queued.order.same_input(&order) {
-            Storing::Queued { queued, is_own, is_keyed }
-        } else {
-            Storing::Known(Err(PayError::KeyReused).into())
-        }
+        let queued = self.recent.claim(Arc::clone(&order), submit);
+        if queued.order.same_input(&order) { Storing::Queued { queued, is_keyed } } else { Storing::Known(Err(PayError::KeyReused).into()) }
     }
 
     /// Waits until an order is in the log.
     async fn end(&self, storing: Storing) -> Result<Stored, PayError> {
-        let (Queued { order, outcome }, is_own, is_keyed) = match storing {
-            Storing::Queued { queued, is_own, is_keyed } => (queued, is_own, is_keyed),
+        let (Queued { order, outcome }, is_keyed) = match storing {
+            Storing::Queued { queued, is_keyed } => (queued, is_keyed),
             Storing::Known(known) => return known.map(|accepted| Stored { accepted, may_be_second: false }),
         };
         let stopping = |_| Err(AppendError::Unknown("the gateway is stopping".to_owned()));
         let seq = outcome.await.unwrap_or_else(stopping).map_err(Failed::from)?;
         let shard = order.debtor.shard(self.host.topology.shards);
-        self.acknowledged[usize::from(shard.0)].fetch_max(seq, Ordering::Relaxed);
-        if is_own {
-            count_payments(PaymentStatus::Accepted, 1);
-        }
         Ok(Stored { accepted: self.accepted(shard, (*order).clone(), seq), may_be_second: is_keyed })
     }
 
@@ -192,7 +182,7 @@ impl Bank {
     /// a caller that looks for one without a position finds it. After that, what is there is the answer.
     pub(crate) async fn own_payments(&self) {
         let all = async {
-            for (shard, acknowledged) in (0..).map(Shard).zip(&self.acknowledged) {
+            for (shard, acknowledged) in (0..).map(Shard).zip(&*self.acknowledged) {
                 let seq = acknowledged.load(Ordering::Relaxed);
                 self.models.history_reaches(shard, self.orders_of(shard), seq, FIRST_WAIT).await;
             }

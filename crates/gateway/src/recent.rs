@@ -45,16 +45,12 @@ pub(crate) struct RecentKeys(Mutex<[HashMap<PaymentId, Queued>; 2]>);
 
 impl RecentKeys {
     /// The order that is in the queue under the id of `order`: an earlier one, or this, which is then submitted. Where
-    /// an earlier one is known to have failed, it is tried again. Says whether it is this one.
-    pub(crate) fn claim(
-        &self,
-        order: Arc<PaymentOrder>,
-        submit: impl FnOnce(&PaymentOrder) -> oneshot::Receiver<Appended>,
-    ) -> (Queued, bool) {
+    /// an earlier one is known to have failed, it is tried again.
+    pub(crate) fn claim(&self, order: Arc<PaymentOrder>, submit: impl FnOnce(&PaymentOrder) -> oneshot::Receiver<Appended>) -> Queued {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let [young, old] = &mut *guard;
         if let Some(earlier) = young.get(&order.id).or_else(|| old.get(&order.id)).filter(|earlier| !earlier.has_failed()) {
-            return (earlier.clone(), false);
+            return earlier.clone();
         }
         if young.len() >= GENERATION_KEYS {
             *old = std::mem::take(young);
@@ -62,7 +58,7 @@ impl RecentKeys {
         let answer = submit(&order);
         let queued = Queued::new(order, answer);
         young.insert(queued.order.id, queued.clone());
-        (queued, true)
+        queued
     }
 }
 
@@ -89,9 +85,13 @@ mod tests {
 
     /// Claims the order's id; what is in the queue, and who answers it if that is this order.
     fn claim(keys: &RecentKeys) -> (Queued, Option<oneshot::Sender<Appended>>) {
-        let (sender, answer) = oneshot::channel();
-        let (queued, is_first) = keys.claim(Arc::new(order()), |_| answer);
-        (queued, is_first.then_some(sender))
+        let mut sender = None;
+        let queued = keys.claim(Arc::new(order()), |_| {
+            let (answers, answer) = oneshot::channel();
+            sender = Some(answers);
+            answer
+        });
+        (queued, sender)
     }
 
     #[tokio::test]

@@ -58,7 +58,7 @@ impl ValidatedDocuments {
     /// Keeps a document that is about to be validated, where it may be remembered: it is short, and has nothing in it that
     /// is not run and so not validated. Its text is what [`Self::settle`] asks for.
     pub(crate) fn keep(&self, text: Arc<str>, document: &ExecutableDocument, label: &str, merges: bool) -> Option<Arc<str>> {
-        let may_be_remembered = text.len() <= DOCUMENT_BYTES && document.operations.iter().count() == 1 && !introspects(document);
+        let may_be_remembered = text.len() <= DOCUMENT_BYTES && !introspects(document);
         if !may_be_remembered {
             return None;
         }
@@ -300,6 +300,19 @@ mod tests {
             let request = operation.unwrap_or_else(|_| panic!("it may run")).request;
             assert_eq!(request.variables.keys().collect::<Vec<_>>(), ["first", "id"]);
             answer(&gateway, PAGE, &json!({ "id": "acc_0" })).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn no_operation_of_several_is_remembered() {
+        let gateway = gateway();
+        let field =
+            |fragment: &str| format!("fragment {fragment} on Subscription {{ balanceChanged(accountId: \"acc_0\") {{ version }} }}");
+        let query = format!("subscription A {{ ...X }} subscription B {{ ...Y }} {} {}", field("X"), field("Y"));
+        for name in ["A", "B"] {
+            let params = Params { query: Some(query.clone()), operation_name: Some(name.to_owned()), ..Params::default() };
+            assert!(gateway.prepare(params, Caller::Anonymous).is_ok(), "{name}");
+            assert_eq!(gateway.validated.entries().len(), 0, "{name}");
         }
     }
 

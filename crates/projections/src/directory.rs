@@ -1,9 +1,6 @@
 //! The directory: customers, their accounts, and whose IBAN is whose. One file, not sharded.
 //! This module must never know balances.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
-
 use domain::{
     AccountId, CommandId, Currency, CustomerId, Email, Iban, PersonName, Timestamp,
     accounts::{AccountEvent, AccountRefusal, AccountStatus},
@@ -16,11 +13,9 @@ use streams::{Fault, Record};
 use crate::{
     Layers, Projection, ReadModel, Shelf,
     directory_tables::{DirectoryChanges, create},
+    refusals::{Awaited, Refusals},
     store::StoreError,
 };
-
-/// Refusals that are remembered for the gateways that wait for them: more than can wait at once.
-const REFUSALS: usize = 16_384;
 
 /// A customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,34 +47,6 @@ pub struct AccountRow {
     pub opened_at: Timestamp,
     /// The how-manieth account of its holder, from 0.
     pub ordinal: u32,
-}
-
-/// Why a command was refused, for the gateway that waits. In memory only: who waited is gone after a restart.
-#[derive(Debug)]
-struct Refusals<R>(Mutex<(HashMap<CommandId, R>, VecDeque<CommandId>)>);
-
-impl<R> Default for Refusals<R> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<R: Copy> Refusals<R> {
-    fn remember(&self, command: CommandId, reason: R) {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (reasons, order) = &mut *guard;
-        reasons.insert(command, reason);
-        order.push_back(command);
-        if order.len() > REFUSALS
-            && let Some(oldest) = order.pop_front()
-        {
-            reasons.remove(&oldest);
-        }
-    }
-
-    fn get(&self, command: CommandId) -> Option<R> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.get(&command).copied()
-    }
 }
 
 /// The directory's fold.
@@ -135,7 +102,7 @@ impl Directory {
                     rows.fresh.customers.insert(customer, CustomerRow { name, email, since });
                 }
             }
-            CustomerEvent::Refused { command, reason } => self.customer_refusals.remember(command, reason),
+            CustomerEvent::Refused { command, reason } => self.customer_refusals.tell(command, reason),
         }
         Ok(())
     }
@@ -152,7 +119,7 @@ impl Directory {
                     rows.fresh.accounts.insert(account, AccountRow { status, ..row });
                 }
             }
-            AccountEvent::Refused { command, reason } => self.account_refusals.remember(command, reason),
+            AccountEvent::Refused { command, reason } => self.account_refusals.tell(command, reason),
         }
         Ok(())
     }
@@ -191,15 +158,15 @@ impl ReadModel<Directory> {
         self.rows()?.read()?.accounts_of(holder, from, count)
     }
 
-    /// Why the customers service refused a command, if it did and it is not long ago.
+    /// Waits for a command to the customers service, which is about to be appended.
     #[must_use]
-    pub fn customer_refusal(&self, command: CommandId) -> Option<CustomerRefusal> {
-        self.projection.customer_refusals.get(command)
+    pub fn await_customer_command(&self, command: CommandId) -> Awaited<CustomerRefusal> {
+        self.projection.customer_refusals.wait_for(command)
     }
 
-    /// Why the accounts service refused a command, if it did and it is not long ago.
+    /// Waits for a command to the accounts service, which is about to be appended.
     #[must_use]
-    pub fn account_refusal(&self, command: CommandId) -> Option<AccountRefusal> {
-        self.projection.account_refusals.get(command)
+    pub fn await_account_command(&self, command: CommandId) -> Awaited<AccountRefusal> {
+        self.projection.account_refusals.wait_for(command)
     }
 }

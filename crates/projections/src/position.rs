@@ -34,6 +34,11 @@ impl Position {
         self
     }
 
+    /// The records that it names, by their logs.
+    pub fn places(&self) -> impl Iterator<Item = &(LogName, u64)> {
+        self.0.iter()
+    }
+
     /// Whether it names a log of this base.
     pub(crate) fn is_of(&self, base: &str) -> bool {
         self.0.iter().any(|(log, _)| log.base() == base)

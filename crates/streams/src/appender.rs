@@ -37,8 +37,19 @@ impl<C: Serialize + Send + Sync + 'static> CommandAppender<C> {
     /// far the gateway had read when it took them.
     #[must_use]
     pub fn start(log: Log, seen: Arc<dyn Fn() -> Cursor + Send + Sync>, stop: CancellationToken) -> Self {
+        Self::start_with(log, seen, stop, |_, _| {})
+    }
+
+    /// The same; `stored` hears of each record that was acknowledged, before the callers do, who may have gone away by then.
+    #[must_use]
+    pub fn start_with(
+        log: Log,
+        seen: Arc<dyn Fn() -> Cursor + Send + Sync>,
+        stop: CancellationToken,
+        stored: impl Fn(u64, &[C]) + Send + Sync + 'static,
+    ) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE_COMMANDS);
-        tokio::spawn(run(log, seen, commands, stop));
+        tokio::spawn(run(log, seen, commands, stop, stored));
         Self { queue }
     }
 
@@ -97,6 +108,7 @@ async fn run<C: Serialize + Send + Sync + 'static>(
     seen: Arc<dyn Fn() -> Cursor + Send + Sync>,
     mut commands: mpsc::Receiver<AppendCommand<C>>,
     stop: CancellationToken,
+    stored: impl Fn(u64, &[C]) + Send + Sync + 'static,
 ) {
     let metrics = WriterMetrics::new(log.name());
     let mut waiting = Vec::with_capacity(RECORD_COMMANDS);
@@ -115,6 +127,7 @@ async fn run<C: Serialize + Send + Sync + 'static>(
             Ok(draft) => {
                 let outcome = metrics.measure(commands.len(), log.append(&draft, None)).await;
                 if let Ok(seq) = outcome {
+                    stored(seq, &commands);
                     log.broker.feeds.offer(log.name(), seq, draft, Arc::new(commands));
                 }
                 outcome

@@ -304,6 +304,10 @@ impl<S: Service> Engine<S> {
     /// Takes over a record of the own log. Snapshots are taken on the way: a long log is folded once, however often that is
     /// interrupted, and what changed since the last one takes little memory, as long as they can be written.
     async fn fold(&mut self, at: &mut Checkpoint, record: &Record) -> Result<(), Fault> {
+        if record.chain.is_none() {
+            // No service's: what it says of the inputs would have them decided once more.
+            return Err(Fault::BrokenChain { log: record.log.clone(), seq: record.seq });
+        }
         for event in record.events::<S::Event>()?.iter() {
             self.service.evolve(event);
         }

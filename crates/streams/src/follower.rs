@@ -158,9 +158,10 @@ async fn try_read_on(
             continue;
         }
         if seq != after.seq + 1 {
-            // What got lost on the way comes when it is asked for again; what the log lacks does not.
+            // What got lost on the way, be it with a connection, comes when it is asked for again; what the log lacks does not.
             let gap = Fault::Gap { log: log.name().clone(), after: after.seq, found: seq };
-            return Err(if is_first { gap.into() } else { gap.to_string().into() });
+            let is_lacking = is_first && !log.has(after.seq + 1).await?;
+            return Err(if is_lacking { gap.into() } else { gap.to_string().into() });
         }
         is_first = false;
         let message = message.message;

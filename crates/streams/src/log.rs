@@ -5,7 +5,7 @@ use std::error::Error as _;
 use async_nats::jetstream::{
     context::{PublishError, PublishErrorKind},
     message::PublishMessage,
-    stream::Stream,
+    stream::{RawMessageErrorKind, Stream},
 };
 
 use crate::{Broker, Draft, Fault, Follower, LogName, Mark, Record, Scan, topology::subject};
@@ -113,6 +113,18 @@ impl Log {
     pub async fn read(&self, seq: u64, created: i64) -> Result<Result<Record, Fault>, String> {
         let message = self.stream().await?.get_raw_message(seq).await.map_err(|error| error.to_string())?;
         Ok(Record::parse(&self.name, seq, created, Some(&message.headers), message.payload))
+    }
+
+    /// Whether it has a record of this sequence, by its leader's word.
+    ///
+    /// # Errors
+    /// A sentence, where the server does not say.
+    pub(crate) async fn has(&self, seq: u64) -> Result<bool, String> {
+        match self.stream().await?.get_raw_message(seq).await {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => Ok(false),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// How far `other` had come when the last record here was decided; what is wrong with that record its readers say.

@@ -83,7 +83,8 @@ pub struct Draft {
     inputs: BTreeMap<LogName, Chain>,
     concerns: Vec<u16>,
     traces: Traces,
-    pub(crate) chain: Option<Chain>,
+    /// Its hash, once it is chained.
+    pub chain: Option<Chain>,
     pub(crate) payload: Bytes,
 }
 

@@ -95,8 +95,8 @@ async fn read_on(place: &mut Place<'_>, end: u64, info: &LogInfo, sender: &mpsc:
         if seq > end {
             break;
         }
-        // What got lost on the way comes when it is asked for again; what the log lacks does not.
-        if seq != place.seq + 1 && !is_first {
+        // What got lost on the way, be it with a connection, comes when it is asked for again; what the log lacks does not.
+        if seq != place.seq + 1 && (!is_first || place.log.has(place.seq + 1).await?) {
             return Err(format!("the server left out what is behind {}", place.seq));
         }
         is_first = false;

@@ -7,7 +7,7 @@ mod counter;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use counter::{Counter, STREAMS, check, count, count_with, feed, host, numbers, sums};
-use streams::{AppendError, Batches, Broker, CommandAppender, Condition, Cursor, Draft, Host, Inputs, Mark, Topology};
+use streams::{AppendError, Batches, Broker, CommandAppender, Condition, Cursor, Draft, Fault, Host, Inputs, Mark, Topology};
 use tests::{
     Nats, PATIENCE,
     chaos::proxy::{Network, Proxy},
@@ -68,6 +68,24 @@ async fn two_engines_on_one_log_say_everything_once() {
     feed(&broker, COUNT).await;
     check(&broker, COUNT).await;
     host.stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_no_service_wrote_ends_the_service_and_nothing_is_decided_again() {
+    const COUNT: u64 = 3;
+    let nats = Nats::start().expect("a nats-server");
+    let host = host(&nats).await;
+    let broker = host.broker.clone();
+    let engine = tokio::spawn(count(host.clone()));
+    feed(&broker, COUNT).await;
+    check(&broker, COUNT).await;
+    let last = broker.log(sums()).info().await.expect("a log").last;
+    let stray = Draft::new::<(u64, u64)>(&[], &Cursor::default(), Vec::new()).expect("encodes");
+    assert_eq!(broker.log(sums()).append(&stray, Some(last)).await, Ok(last + 1));
+    feed(&broker, 1).await;
+    let ended = tokio::time::timeout(PATIENCE, engine).await.expect("it ends").expect("no panic");
+    assert!(matches!(ended, Err(Fault::BrokenChain { seq, .. }) if seq == last + 1), "{ended:?}");
+    assert_eq!(broker.log(sums()).info().await.expect("a log").last, last + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -236,6 +236,32 @@ async fn connections_are_counted_by_caller_and_in_all_whatever_their_kind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_no_log_has_come_to_is_not_waited_for() {
+    // What may come is waited for for five seconds, which is longer than a request may take here.
+    let scene = Scene::new(&["--max-request-seconds", "4"]).await;
+    let operator = scene.client(Some(&tokens::of_operator().expect("a token")));
+    // ledger-0=999999999 and nothing=1
+    for position in ["bGVkZ2VyLTA9OTk5OTk5OTk5", "bm90aGluZz0x"] {
+        let query = query(&format!("{{ payment(id: \"pay_0\", atLeast: \"{position}\") {{ id }} }}"));
+        for answer in join_all((0..100).map(|_| operator.send(query.clone()))).await {
+            let answer = answer.expect("an answer");
+            assert_eq!(code(&answer), Some("STALE_READ"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_without_a_token_keeps_customers_out() {
+    let scene = Scene::new(&["--max-sockets", "4", "--max-caller-sockets", "2"]).await;
+    let holder = holders(&scene.serve.address, 1).await.expect("an account").remove(0);
+    let nobody = scene.client(None);
+    let _taken = [nobody.socket().await.expect("one"), nobody.socket().await.expect("two")];
+    assert!(nobody.socket().await.is_err(), "a third");
+    let customer = tests::eventually("the refused one has left", || async { Ok(holder.client.socket().await.ok()) });
+    customer.await.expect("a customer finds a seat");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_taken_up_to_the_limit_and_closes_the_websocket_above() {
     let scene = Scene::new(&["--max-message", "1000"]).await;
     let mut socket = scene.client(None).socket().await.expect("a socket");

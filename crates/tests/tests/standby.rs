@@ -10,7 +10,7 @@ use std::sync::{
 };
 
 use counter::{Counter, Shelf, count_with, feed, host, numbers, sums};
-use streams::{Checkpoint, Condition, Cursor, Draft, Engine, Fault, Host, Log, Mark};
+use streams::{Chain, Checkpoint, Condition, Cursor, Draft, Engine, Fault, Host, Log, Mark};
 use tests::Nats;
 use tokio::task::JoinHandle;
 
@@ -48,9 +48,11 @@ async fn writer_and_standby(nats: &Nats) -> ([Process; 2], u64) {
 
 /// As many sums, from 0 on, a record each.
 async fn fill(log: &Log, records: u64) {
+    let mut before = Chain::default();
     for sum in 0..records {
-        let draft = Draft::new(&[(0_u64, sum)], &Cursor::default(), Vec::new()).expect("encodes");
+        let draft = Draft::new(&[(0_u64, sum)], &Cursor::default(), Vec::new()).expect("encodes").chained(before);
         log.append(&draft, Some(sum)).await.expect("stored");
+        before = draft.chain.expect("it is chained");
     }
 }
 

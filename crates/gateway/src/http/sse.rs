@@ -35,7 +35,7 @@ const COMPLETE: &[u8] = b"event: complete\ndata: \n\n";
 
 /// The answers to a subscription, as they come, as long as the token holds and the process runs.
 pub(super) fn open(door: &Door, signed_in: SignedIn, operation: Operation) -> Response {
-    let Some(seat) = door.gateway.callers.sit(signed_in.caller) else {
+    let Some(seat) = door.gateway.callers.sit(Some(signed_in.caller)) else {
         let message = "As many connections are open as this gateway, or one caller of it, may have.";
         return answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::LimitExceeded(message.to_owned()));
     };

@@ -61,7 +61,7 @@ pub(super) async fn open(door: Door, headers: &HeaderMap, upgrade: WebSocketUpgr
         Ok(signed_in) => signed_in,
         Err(response) => return *response,
     };
-    let Some(seat) = door.gateway.callers.sit(crate::Caller::Anonymous) else {
+    let Some(seat) = door.gateway.callers.sit(None) else {
         let message = "As many connections are open as this gateway may have.";
         return answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::LimitExceeded(message.to_owned()));
     };
