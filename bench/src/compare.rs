@@ -1,6 +1,7 @@
 //! Whether a result is worse than a stored one, beyond noise. This module must never measure.
 
 use crate::{
+    plan::Plan,
     result::{Better, Report, Series, System},
     stats::Spread,
 };
@@ -8,6 +9,8 @@ use crate::{
 /// Differences of less than this part are no news, however narrow the spreads: identical binaries drift
 /// by more between two days on a shared machine.
 const LEAST_DIFFERENCE: f64 = 0.05;
+/// The same where one of the two has fewer runs than a full result: of two and two, one in three lie apart by chance.
+const LEAST_OF_FEW: f64 = 1.0 / 3.0;
 
 /// How a series of now stands to that of then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +37,11 @@ pub struct Compared<'a> {
 /// The comparison of two results.
 #[derive(Debug, Default)]
 pub struct Comparison<'a> {
-    /// What both have, sizes being equal.
+    /// What both have, sizes and durability being equal.
     pub compared: Vec<Compared<'a>>,
-    /// What only the new one has, or has with other sizes.
+    /// What only the new one has, or has otherwise.
     pub alone: Vec<&'a Series>,
-    /// What only the old one has, or has with other sizes.
+    /// What only the old one has, or has otherwise.
     pub gone: Vec<&'a Series>,
 }
 
@@ -50,7 +53,9 @@ impl<'a> Comparison<'a> {
         for series in &now.series {
             match then.series.iter().find(|before| is_same(series, before)) {
                 Some(before) => {
-                    let verdict = judge(series.subject.better, series.spread, before.spread);
+                    let is_few = series.values.len().min(before.values.len()) < Plan::full().runs;
+                    let least = if is_few { LEAST_OF_FEW } else { LEAST_DIFFERENCE };
+                    let verdict = judge(series.subject.better, series.spread, before.spread, least);
                     comparison.compared.push(Compared { now: series, then: before.spread, verdict });
                 }
                 None => comparison.alone.push(series),
@@ -94,22 +99,22 @@ impl<'a> Comparison<'a> {
             format!("{:<6} ({}) {}, {}: {why}", "-", series.subject.number, series.subject.what, series.subject.system.name())
         };
         let compared = self.compared.iter().map(line);
-        let alone = self.alone.iter().map(|series| unmatched(series, "not in the stored result, or with other sizes"));
-        let gone = self.gone.iter().map(|series| unmatched(series, "only in the stored result, or with other sizes"));
+        let alone = self.alone.iter().map(|series| unmatched(series, "not in the stored result, or with other sizes or durability"));
+        let gone = self.gone.iter().map(|series| unmatched(series, "only in the stored result, or with other sizes or durability"));
         compared.chain(alone).chain(gone).collect()
     }
 }
 
 fn is_same(one: &Series, other: &Series) -> bool {
-    let key = |series: &Series| (series.subject.id.clone(), series.subject.system, series.subject.parameters.clone());
-    key(one) == key(other)
+    let (one, other) = (&one.subject, &other.subject);
+    (&one.id, one.system, &one.parameters, &one.durability) == (&other.id, other.system, &other.parameters, &other.durability)
 }
 
-/// Beyond noise is what lies apart: each median outside of all that the other side saw, by more than [`LEAST_DIFFERENCE`].
-fn judge(better: Better, now: Spread, then: Spread) -> Verdict {
-    let outside = |value: f64, spread: Spread| value < spread.min || value > spread.max;
-    let is_apart = outside(now.median, then) && outside(then.median, now);
-    if !is_apart || (now.median - then.median).abs() <= LEAST_DIFFERENCE * then.median.abs() {
+/// Beyond noise is what lies apart: nothing that one side saw lies within what the other saw, and medians differ by more than
+/// the part `least`. Of five runs each, one series in 126 lies apart by chance.
+fn judge(better: Better, now: Spread, then: Spread, least: f64) -> Verdict {
+    let is_apart = now.min > then.max || now.max < then.min;
+    if !is_apart || (now.median - then.median).abs() <= least * then.median.abs() {
         return Verdict::Same;
     }
     match (better, now.median > then.median) {
@@ -133,33 +138,48 @@ mod tests {
         let cases = [
             (spread(95.0, 105.0, 111.0), Verdict::Same),
             (spread(70.0, 80.0, 89.0), Verdict::Worse),
-            (spread(70.0, 80.0, 101.0), Verdict::Same),
+            (spread(70.0, 80.0, 91.0), Verdict::Same),
             (spread(115.0, 130.0, 140.0), Verdict::Better),
-            (spread(99.0, 130.0, 140.0), Verdict::Same),
+            (spread(109.0, 130.0, 140.0), Verdict::Same),
         ];
         for (now, expected) in cases {
-            assert_eq!(judge(Better::Higher, now, then), expected, "{now:?}");
+            assert_eq!(judge(Better::Higher, now, then, LEAST_DIFFERENCE), expected, "{now:?}");
         }
-        assert_eq!(judge(Better::Lower, spread(70.0, 80.0, 89.0), then), Verdict::Better);
-        assert_eq!(judge(Better::Lower, spread(115.0, 130.0, 140.0), then), Verdict::Worse);
+        assert_eq!(judge(Better::Lower, spread(70.0, 80.0, 89.0), then, LEAST_DIFFERENCE), Verdict::Better);
+        assert_eq!(judge(Better::Lower, spread(115.0, 130.0, 140.0), then, LEAST_DIFFERENCE), Verdict::Worse);
     }
 
     #[test]
     fn narrow_spreads_make_no_news_of_little() {
-        assert_eq!(judge(Better::Higher, spread(96.0, 96.1, 96.2), spread(99.9, 100.0, 100.1)), Verdict::Same);
-        assert_eq!(judge(Better::Higher, spread(93.0, 93.1, 93.2), spread(99.9, 100.0, 100.1)), Verdict::Worse);
+        let judged = |now| judge(Better::Higher, now, spread(99.9, 100.0, 100.1), LEAST_DIFFERENCE);
+        assert_eq!(judged(spread(96.0, 96.1, 96.2)), Verdict::Same);
+        assert_eq!(judged(spread(93.0, 93.1, 93.2)), Verdict::Worse);
     }
 
     #[test]
-    fn series_of_other_sizes_are_not_compared_and_only_ours_count() {
-        let mut other_size = series("b", System::Millrace, 10.0);
-        other_size.subject.parameters.insert("accounts".to_owned(), 7);
-        let then =
-            report(vec![series("a", System::Millrace, 100.0), series("a", System::Postgres, 100.0), series("b", System::Millrace, 100.0)]);
-        let now = report(vec![series("a", System::Millrace, 10.0), series("a", System::Postgres, 10.0), other_size]);
+    fn few_runs_make_no_news_of_what_may_be_chance() {
+        let with = |median: f64, runs: usize| {
+            let mut series = series("a", System::Millrace, median);
+            series.values = vec![median; runs];
+            report(vec![series])
+        };
+        let verdict = |now: &Report, then: &Report| Comparison::of(now, then).compared[0].verdict;
+        assert_eq!(verdict(&with(80.0, 5), &with(100.0, 5)), Verdict::Worse);
+        assert_eq!(verdict(&with(80.0, 2), &with(100.0, 5)), Verdict::Same);
+        assert_eq!(verdict(&with(80.0, 5), &with(100.0, 2)), Verdict::Same);
+        assert_eq!(verdict(&with(60.0, 2), &with(100.0, 2)), Verdict::Worse);
+    }
+
+    #[test]
+    fn series_of_other_sizes_or_durability_are_not_compared_and_only_ours_count() {
+        let of = |system, median| ["a", "b", "c"].map(|id| series(id, system, median)).to_vec();
+        let then = report([of(System::Millrace, 100.0), vec![series("a", System::Postgres, 100.0)]].concat());
+        let mut now = report([of(System::Millrace, 10.0), vec![series("a", System::Postgres, 10.0)]].concat());
+        now.series[1].subject.parameters.insert("accounts".to_owned(), 7);
+        now.series[2].subject.durability = "sync_interval: 2m".to_owned();
         let comparison = Comparison::of(&now, &then);
         assert_eq!(comparison.worse().map(|worse| worse.now.subject.id.as_str()).collect::<Vec<_>>(), ["a"]);
-        assert_eq!((comparison.compared.len(), comparison.alone.len(), comparison.gone.len()), (2, 1, 1));
+        assert_eq!((comparison.compared.len(), comparison.alone.len(), comparison.gone.len()), (2, 2, 2));
         assert!(comparison.lines()[0].contains("WORSE"), "{:?}", comparison.lines());
     }
 }

@@ -42,6 +42,15 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// Whether figures of both may be compared: all is the same but the load.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        let load = String::new();
+        Self { load: load.clone(), ..self.clone() } == Self { load, ..other.clone() }
+    }
+}
+
 /// The load averages over 1, 5 and 15 minutes.
 ///
 /// # Errors
@@ -62,6 +71,15 @@ pub fn load_now() -> anyhow::Result<f64> {
 /// What of the repository bears on a figure: not what is said of it. The version of Millrace is the last commit of these.
 const MEASURED: [&str; 3] = [":(top)", ":(top,exclude)*.md", ":(top,exclude)bench/results"];
 
+/// What stands behind a commit when files of it were changed.
+const CHANGED: &str = " with changes";
+
+/// Whether Millrace was changed since its commit.
+#[must_use]
+pub fn is_changed(versions: &BTreeMap<String, String>) -> bool {
+    versions.get("millrace").is_some_and(|version| version.ends_with(CHANGED))
+}
+
 /// Versions of what takes part: compiler, Millrace, nats-server and PostgreSQL, as far as they are here.
 #[must_use]
 pub fn versions() -> BTreeMap<String, String> {
@@ -73,7 +91,7 @@ pub fn versions() -> BTreeMap<String, String> {
     note("rustc", said(Command::new("rustc").arg("--version")));
     let git = |arguments: &[&str]| said(Command::new("git").args(["-C", repository]).args(arguments).arg("--").args(MEASURED));
     let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
-    let suffix = if changed.is_some_and(|changed| !changed.is_empty()) { " with changes" } else { "" };
+    let suffix = if changed.is_some_and(|changed| !changed.is_empty()) { CHANGED } else { "" };
     let commit = git(&["log", "-1", "--format=%h", "--abbrev=12"]);
     note("millrace", commit.map(|commit| commit + suffix));
     note("nats-server", said(Command::new(::tests::nats_server()).arg("--version")));

@@ -33,13 +33,13 @@ struct Args {
     /// Compare with a stored result; what got worse beyond noise makes the exit code 1.
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// Where the result goes, with its table and plots beside it [default: bench/results/<date>.json].
+    /// Where the result goes, with its table and plots beside it [default: bench/results/<date>.json]. The README is left as it is.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Go on with a stored result that lacks measurements: take those, as long as nothing has another version now.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "only", "runs", "out"])]
     resume: Option<PathBuf>,
-    /// Measure nothing: write table, plots and README of a stored result anew.
+    /// Measure nothing: write table and plots of a stored result anew, and, where nothing is missing in it, the README.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "only", "runs", "out", "resume"])]
     render: Option<PathBuf>,
 }
@@ -59,34 +59,36 @@ async fn main() -> ExitCode {
 /// Whether everything was measured, and nothing got worse.
 async fn run(args: Args) -> anyhow::Result<bool> {
     let then = args.against.as_deref().map(Report::read).transpose()?;
-    let (report, file) = match &args.render {
-        Some(file) => (Report::read(file)?, file.clone()),
-        None => take(&args).await?,
-    };
+    let (begun, file) = begun(&args)?;
+    ensure!(then.as_ref().is_none_or(|then| then.quick == begun.quick), "a quick result can be compared with a quick one only");
+    let report = if args.render.is_some() { begun } else { take(&args, begun, &file).await? };
     let table = pages::write(&report, &file)?;
     println!("{table}");
-    // A page that is published shows what has enough runs.
-    if !report.quick && report.runs >= Plan::full().runs && args.only.is_empty() && !report.series.is_empty() {
+    // A page that is published shows what is whole.
+    if args.out.is_none() && report.is_whole() {
         pages::show(&report, &file)?;
+    } else {
+        eprintln!("bench/README.md is left as it is.");
     }
     let mut is_well = report.failures.is_empty();
     if let Some(then) = &then {
-        ensure!(then.quick == report.quick, "a quick result can be compared with a quick one only");
         let comparison = Comparison::of(&report, then);
         println!("Against {} of {}:", then.versions.get("millrace").map_or("unknown", String::as_str), then.taken_at);
         println!("Load average before: {} then, {} now", then.machine.load, report.machine.load);
+        if !report.machine.is_like(&then.machine) {
+            println!("On another machine, which may be all the difference: {:?} then, {:?} now", then.machine, report.machine);
+        }
         comparison.lines().iter().for_each(|line| println!("{line}"));
         is_well &= comparison.worse().next().is_none();
     }
     Ok(is_well)
 }
 
-/// Takes all measurements, or those that a stored result lacks, storing what there is after each; and where that is.
-async fn take(args: &Args) -> anyhow::Result<(Report, PathBuf)> {
+/// Takes all measurements that a result lacks, storing what there is after each.
+async fn take(args: &Args, mut report: Report, file: &Path) -> anyhow::Result<Report> {
     if let Some(unknown) = args.only.iter().find(|number| !measure::NUMBERS.contains(number)) {
         anyhow::bail!("there is no measurement {unknown}: choose among {:?}", measure::NUMBERS);
     }
-    let (mut report, file) = begun(args)?;
     std::fs::create_dir_all(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
         .with_context(|| format!("the folder of {} cannot be made", file.display()))?;
     let numbers: Vec<u8> = measure::NUMBERS.into_iter().filter(|number| args.only.is_empty() || args.only.contains(number)).collect();
@@ -100,18 +102,24 @@ async fn take(args: &Args) -> anyhow::Result<(Report, PathBuf)> {
             bench.missing(number, &format!("{error:#}"));
         }
         report.replace(number, bench.recorder.series(), &bench.failures);
-        report.write(&file)?;
+        report.write(file)?;
     }
     bench.finish();
-    Ok((report, file))
+    Ok(report)
 }
 
-/// The result that is gone on with, or one that has nothing yet; and where it goes.
+/// The result that is shown or gone on with, or one that has nothing yet; and where it goes.
 fn begun(args: &Args) -> anyhow::Result<(Report, PathBuf)> {
+    if let Some(file) = &args.render {
+        return Ok((Report::read(file)?, file.clone()));
+    }
     let versions = machine::versions();
     if let Some(file) = &args.resume {
         let report = Report::read(file)?;
         ensure!(report.versions == versions, "{} was taken with {:?}, and here are {versions:?}", file.display(), report.versions);
+        ensure!(!machine::is_changed(&versions), "there are changes that are not committed, and nobody knows whether the same as then");
+        let here = Machine::here(&std::env::temp_dir())?;
+        ensure!(report.machine.is_like(&here), "{} was taken on {:?}, and this is {here:?}", file.display(), report.machine);
         return Ok((report, file.clone()));
     }
     let plan = if args.quick { Plan::quick() } else { Plan::full() };

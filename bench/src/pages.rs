@@ -35,11 +35,10 @@ pub fn write(report: &Report, result: &Path) -> anyhow::Result<String> {
 /// # Errors
 /// Where the result lies elsewhere than the README can point to, or it cannot be written.
 pub fn show(report: &Report, result: &Path) -> anyhow::Result<()> {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let link = |number: u8| {
-        let picture = picture(&fs::canonicalize(result).ok()?, number);
-        Some(picture.strip_prefix(fs::canonicalize(home).ok()?).ok()?.display().to_string())
-    };
+    let home = fs::canonicalize(env!("CARGO_MANIFEST_DIR"))?;
+    let file = fs::canonicalize(result)?;
+    let file = file.strip_prefix(&home).with_context(|| format!("{} lies outside of {}", file.display(), home.display()))?;
+    let link = |number: u8| Some(picture(file, number).display().to_string());
     readme::update(&home.join("README.md"), &markdown(report, &link))
 }
 

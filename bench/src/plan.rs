@@ -31,6 +31,8 @@ pub struct Plan {
     pub rebuild_payments: u64,
     /// Payments in the logs when a process starts again.
     pub restart_payments: u64,
+    /// Payments that a process has just booked when it is killed: a second of them.
+    pub restart_burst: u64,
     /// Accounts of the banks that are compared with the small one.
     pub many_accounts: Vec<u64>,
     /// Payments that a bank has behind it when it is compared with a small one.
@@ -66,6 +68,7 @@ impl Plan {
             subscribers: vec![1_000, 10_000],
             rebuild_payments: 1_000_000,
             restart_payments: 10_000_000,
+            restart_burst: 100_000,
             many_accounts: vec![1_000_000, 10_000_000],
             many_payments: 20_000_000,
             shards: vec![1, 2, 4, 8, 16],
@@ -91,6 +94,7 @@ impl Plan {
             subscribers: vec![200],
             rebuild_payments: 50_000,
             restart_payments: 50_000,
+            restart_burst: 10_000,
             many_accounts: vec![10_000],
             many_payments: 60_000,
             shards: vec![1, 2],

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, stats::Spread};
+use crate::{machine::Machine, plan::Plan, stats::Spread, table::MEASUREMENTS};
 
 /// Grows when a field changes its meaning; fields that are new need no new number.
 pub const SCHEMA: u32 = 1;
@@ -146,6 +146,13 @@ impl Report {
         self.of(number).next().is_some() && !self.failures.iter().any(|failure| failure.number == number)
     }
 
+    /// Whether it has everything, with as many runs as a page that is published shows.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let has_all = MEASUREMENTS.iter().all(|(number, _, _)| self.has(*number));
+        has_all && !self.quick && self.runs >= Plan::full().runs
+    }
+
     /// Takes over what `series` and `failures` have of a measurement, in place of what there was.
     pub fn replace(&mut self, number: u8, series: Vec<Series>, failures: &[Failure]) {
         self.series.retain(|series| series.subject.number != number);
@@ -170,6 +177,20 @@ mod tests {
         let mut series = series(id, System::Millrace, 1.0);
         series.subject.number = number;
         series
+    }
+
+    #[test]
+    fn a_result_is_whole_when_nothing_is_missing() {
+        let full = |numbers: std::ops::RangeInclusive<u8>| Report {
+            runs: Plan::full().runs,
+            ..report(numbers.map(|number| of(number, "a")).collect())
+        };
+        assert!(full(1..=10).is_whole());
+        assert!(
+            !full(1..=9).is_whole() && !Report { quick: true, ..full(1..=10) }.is_whole() && !Report { runs: 1, ..full(1..=10) }.is_whole()
+        );
+        let failures = vec![Failure { number: 5, why: "the comparison is missing".to_owned() }];
+        assert!(!Report { failures, ..full(1..=10) }.is_whole());
     }
 
     #[test]

@@ -89,6 +89,44 @@ async fn every_load_runs_on_the_monolith_without_an_error() {
 }
 
 #[tokio::test]
+async fn each_payment_of_a_bulk_has_its_own_outcome() {
+    let Some(postgres) = bank(10).await.expect("a bank") else { return };
+    let client = postgres.connect().await.expect("it answers");
+    let iban = |row: tokio_postgres::Row| row.get::<_, String>(0);
+    let ibans: Vec<_> = client.query("select iban from accounts where id between 2 and 4 order by id", &[]).await.expect("three");
+    let ibans: Vec<String> = ibans.into_iter().map(iban).collect();
+    let ibans: Vec<&str> = [0, 1, 0, 2].map(|nth| ibans[nth].as_str()).to_vec();
+    let pay = async |keys: [&str; 4], amounts: [i64; 4]| {
+        let (debtors, currencies, references) = (vec![1_i64; 4], vec!["EUR"; 4], vec![None::<&str>; 4]);
+        let rows = client
+            .query(
+                "select status, payer_version, payer_balance, payee, payee_version, payee_balance, problem from transfers(1, $1, $2, $3, $4, $5, $6)",
+                &[&keys.to_vec(), &debtors, &ibans, &amounts.to_vec(), &currencies, &references],
+            )
+            .await
+            .expect("they are answered");
+        let shown = |row: &tokio_postgres::Row| {
+            let status: Option<String> = row.get(0);
+            let numbers = (1..6).map(|column| row.get::<_, Option<i64>>(column).map_or("-".to_owned(), |number| number.to_string()));
+            let problem: Option<String> = row.get(6);
+            [vec![status.unwrap_or_default()], numbers.collect(), vec![problem.unwrap_or_default()]].concat().join(" ")
+        };
+        rows.iter().map(shown).collect::<Vec<_>>()
+    };
+    let first = pay(["a", "b", "c", "d"], [1, 2, 3, 4]).await;
+    let expected = [
+        "BOOKED 2 9999999 2 2 10000001 ",
+        "BOOKED 3 9999997 3 2 10000002 ",
+        "BOOKED 4 9999994 2 3 10000004 ",
+        "BOOKED 5 9999990 4 2 10000004 ",
+    ];
+    assert_eq!(first, expected);
+    let second = pay(["e", "b", "a", "f"], [1, 2, 7, 99_999_999]).await;
+    assert_eq!(second, ["BOOKED 6 9999989 2 4 10000005 ", "BOOKED - - - - - ", " - - - - - IDEMPOTENCY_KEY_REUSED", "REJECTED - - - - - "]);
+    postgres.check_books().await.expect("the books are right");
+}
+
+#[tokio::test]
 async fn what_is_refused_is_an_error_of_the_load() {
     let Some(postgres) = bank(10).await.expect("a bank") else { return };
     let monolith = Monolith::start(&postgres).await.expect("it starts");

@@ -20,8 +20,6 @@ const PER_REQUEST: usize = 10;
 const CONNECTIONS: usize = 32;
 /// Customers who pay; nobody watches these.
 const PAYERS: u64 = 200;
-/// The monolith is asked for no more subscribers than this.
-const MOST_OF_MONOLITH: u64 = 1_000;
 const GOAL_MS: f64 = 100.0;
 const GOAL_KIB: f64 = 16.0;
 
@@ -41,9 +39,6 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
             servers = renewed(servers).await?;
             for turn in round.turns(servers.len()) {
                 let server = &servers[turn];
-                if server.system() != System::Millrace && *count > MOST_OF_MONOLITH {
-                    continue;
-                }
                 let run = run(bench, round, server, *count).await;
                 // What the monolith cannot do is its figure, and no reason to stop.
                 if let Err(error) = run {

@@ -15,7 +15,8 @@ const NUMBER: u8 = 1;
 const GOALS: [(u16, f64); 2] = [(1, 100_000.0), (2, 70_000.0)];
 const MIXES: [(Mix, Skew, &str, &str); 2] =
     [(Mix::Uniform, Skew::Uniform, "uniform", "uniform accounts"), (Mix::Zipf, Skew::Zipf, "zipf", "Zipf 1.0, a hot account")];
-/// Connections of pgbench: with more PostgreSQL gets no faster on two cores.
+/// Connections of pgbench: with 32 PostgreSQL made 96 % of what it made with these, and 76 % with a hot account (medians of three, in
+/// turns, on two cores).
 const CLIENTS: usize = 16;
 
 /// Measures it.

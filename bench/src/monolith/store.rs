@@ -22,7 +22,8 @@ const READERS: usize = 2;
 
 /// Payments of a bulk in one transaction. More share an fsync; but rows stay locked until it is done, and bulks that pay the
 /// same accounts wait for each other. Measured in bulks of 100 over 10 thousand accounts: one carried 3,200 payments/s,
-/// 10 carried 13,000, 25 carried 15,800, all 100 carried 10,000.
+/// 10 carried 13,000, 25 carried 15,800, all 100 carried 10,000. Booked by one statement for all 25, where nothing stands against any,
+/// they took PostgreSQL as long as one after the other: 148 and 141 µs a payment, after 163 and 136, in turns.
 const TOGETHER: usize = 25;
 
 const TRANSFER: &str = "select * from transfer($1, $2, $3, (select id from accounts where iban = $4), $5, $6, $7)";
