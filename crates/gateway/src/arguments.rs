@@ -53,10 +53,10 @@ impl<'a> Walk<'a> {
         for Positioned { pos, node: definition } in &self.operation.variable_definitions {
             let (name, ty) = (&definition.name.node, definition.var_type.node.to_string());
             // The default as well where it is not needed: it belongs to the document, which is validated once.
-            let default = definition.default_value.as_ref().map(|default| &default.node);
-            for value in self.variables.get(name).into_iter().chain(default) {
-                self.given(&ty, value).map_err(|why| bad_request(&format!("The variable ${name} cannot be taken: {why}."), Some(*pos)))?;
-            }
+            let default = definition.default_value.as_ref().map(|default| default.node.clone().into_value());
+            let given = self.variables.get(name).map_or(Ok(()), |value| self.given(&ty, value));
+            let is_good = given.and_then(|()| default.map_or(Ok(()), |default| self.value(&ty, &default)));
+            is_good.map_err(|why| bad_request(&format!("The variable ${name} cannot be taken: {why}."), Some(*pos)))?;
         }
         let root = match self.operation.ty {
             OperationType::Query => Some(self.registry.query_type.as_str()),
@@ -169,6 +169,10 @@ impl<'a> Walk<'a> {
                 .filter_map(|(name, value)| Some((input_fields.get(name.as_str())?, value)))
                 .try_for_each(|(meta, value)| self.value(place(meta), value)),
             (Some(MetaType::InputObject { .. }), _) => Err(no_object(name)),
+            // In JSON it is one, in a document never (GraphQL §3.9).
+            (Some(MetaType::Enum { .. }), Value::String(text)) => {
+                Err(format!("expected a value of {name}, without quotation marks, not \"{text}\""))
+            }
             (_, Value::Number(number)) => int(name, number),
             (_, _) => Ok(()),
         }
@@ -292,6 +296,21 @@ mod tests {
         }
         let page = "query($f: Int = 3000000000) { viewer { accounts(first: $f) { nodes { id } } } }";
         assert!(is_refused(&answer(page, json!({ "f": 1 })).await));
+    }
+
+    #[tokio::test]
+    async fn a_value_of_an_enum_has_quotation_marks_in_json_only() {
+        let status = |status: &str| format!("setAccountStatus(input: {{accountId: 1, status: {status}}}) {{ position }}");
+        for (query, is_good) in [
+            (format!("mutation {{ {} }}", status("FROZEN")), true),
+            (format!("mutation {{ {} }}", status("\"FROZEN\"")), false),
+            (format!("mutation($s: AccountStatus! = FROZEN) {{ {} }}", status("$s")), true),
+            (format!("mutation($s: AccountStatus! = \"FROZEN\") {{ {} }}", status("$s")), false),
+        ] {
+            assert_eq!(is_refused(&answer(&query, json!({})).await), !is_good, "{query}");
+        }
+        let query = format!("mutation($s: AccountStatus!) {{ {} }}", status("$s"));
+        assert!(!is_refused(&answer(&query, json!({ "s": "FROZEN" })).await));
     }
 
     #[tokio::test]

@@ -26,7 +26,12 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{Caller, Issuer, Models, errors::Failure, models::READ_WAIT, recent::RecentKeys};
+use crate::{
+    Caller, Issuer, Models,
+    errors::Failure,
+    models::{READ_WAIT, Shows},
+    recent::RecentKeys,
+};
 
 /// How long it is waited for what another gateway has just made: a hundred times what a read model needs to have it.
 const KNOWN_WAIT: Duration = Duration::from_millis(500);
@@ -139,13 +144,13 @@ impl Bank {
     }
 
     /// Waits, bounded, until reads show at least `position`; for long only where there is such a place.
-    pub(crate) async fn reach(&self, position: Option<&Position>) -> Result<(), Failure> {
+    pub(crate) async fn reach(&self, position: Option<&Position>, shows: Shows) -> Result<(), Failure> {
         self.directory().await?;
         let Some(position) = position else { return Ok(()) };
         let is_reached = tokio::select! {
             // Most are there already, and need no timer.
             biased;
-            is_reached = self.models.reach(position) => is_reached,
+            is_reached = self.models.reach(position, shows) => is_reached,
             () = self.found_missing(position) => false,
         };
         if is_reached { Ok(()) } else { Err(Failure::StaleRead) }

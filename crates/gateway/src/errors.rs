@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     BadRequest(String),
     /// One of the limits of a request; the message says which, and how much is the most.
     LimitExceeded(String),
+    /// As many connections are open as there may be; the message says whose.
+    TooManyConnections(&'static str),
     /// More operations a second than this caller may ask for.
     RateLimited,
     /// It took longer than an operation may take.
@@ -57,7 +59,7 @@ impl Failure {
     pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "BAD_REQUEST",
-            Self::LimitExceeded(_) => "LIMIT_EXCEEDED",
+            Self::LimitExceeded(_) | Self::TooManyConnections(_) => "LIMIT_EXCEEDED",
             Self::RateLimited => "RATE_LIMITED",
             Self::TimedOut | Self::BodyTooSlow => "TIMED_OUT",
             // The name that clients of automatic persisted queries look for.
@@ -78,7 +80,13 @@ impl Failure {
     /// Whether the same may work a moment later.
     const fn passes(&self) -> bool {
         match self {
-            Self::Overloaded | Self::Unavailable(_) | Self::StaleRead | Self::RateLimited | Self::TimedOut | Self::BodyTooSlow => true,
+            Self::Overloaded
+            | Self::Unavailable(_)
+            | Self::StaleRead
+            | Self::RateLimited
+            | Self::TooManyConnections(_)
+            | Self::TimedOut
+            | Self::BodyTooSlow => true,
             Self::BadRequest(_)
             | Self::LimitExceeded(_)
             | Self::PersistedQueryNotFound
@@ -120,7 +128,7 @@ impl Failure {
             Self::UntrustedDocument => "This gateway runs documents of its list only: name one by its id.".to_owned(),
             Self::Unauthenticated => "Sign in first: send a bearer token.".to_owned(),
             Self::BadToken => "The bearer token is not valid: get a new one, or send none.".to_owned(),
-            Self::Forbidden(why) => (*why).to_owned(),
+            Self::Forbidden(why) | Self::TooManyConnections(why) => (*why).to_owned(),
             Self::UnknownAccount => "There is no such account.".to_owned(),
             Self::UnknownPayment => "There is no such payment.".to_owned(),
             Self::BadInput(why) | Self::Unavailable(why) => why.clone(),

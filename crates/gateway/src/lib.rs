@@ -16,6 +16,7 @@ mod http;
 mod inputs;
 mod introspection;
 mod limits;
+mod merged;
 mod metrics;
 mod models;
 mod mutation;

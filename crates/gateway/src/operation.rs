@@ -23,6 +23,7 @@ use crate::{
     documents::{DocumentError, Documents},
     errors::Failure,
     limits::Limits,
+    merged,
     operation_metrics::{OperationMetrics, count_errors, label},
     plain::NothingToMerge,
     roots,
@@ -134,12 +135,19 @@ impl Gateway {
         }
         let mut document = shape::parse(&text)?;
         let is_only = document.operations.iter().count() == 1;
-        let operation = select(&document, params.operation_name.as_deref())?;
-        let Shape { merges, .. } = self.check(&document, operation, &params.variables)?;
-        if let Some(root) = self.schema.registry().subscription_type.as_deref() {
-            roots::inline(&mut document, params.operation_name.as_deref(), root);
+        let name = params.operation_name.as_deref();
+        let merges = self.check(&document, select(&document, name)?, &params.variables)?.merges;
+        if merges {
+            merged::merge(&mut document, name, self.schema.registry())?;
         }
-        let operation = select(&document, params.operation_name.as_deref())?;
+        let Shape { merges, root_fields, .. } = Shape::of(&document, select(&document, name)?);
+        if select(&document, name)?.ty == OperationType::Subscription && root_fields != 1 {
+            return Err(shape::bad_request("A subscription has one root field.", None));
+        }
+        if let Some(root) = self.schema.registry().subscription_type.as_deref() {
+            roots::inline(&mut document, name, root);
+        }
+        let operation = select(&document, name)?;
         self.schema.check(&document, operation, &mut params.variables, caller)?;
         let (label, kind) = (label(&document, operation), operation.ty);
         // The text of several says nothing of one, and a subscription may stand alone in the document by now.
@@ -179,9 +187,6 @@ impl Gateway {
         within("root fields", shape.root_fields, self.limits.root_fields)?;
         if operation.ty == OperationType::Subscription {
             within("selections where it subscribes", shape.selections, shape::MOST_SUBSCRIBED + self.limits.aliases)?;
-            if shape.root_fields != 1 {
-                return Err(shape::bad_request("A subscription has one root field.", None));
-            }
         }
         shape::required_variables(operation, variables)?;
         Ok(shape)

@@ -9,6 +9,7 @@ use crate::{
     cursors::List,
     customer::{Customer, Payee},
     errors::Failure,
+    models::Shows,
     page::{Page, page, page_complexity, page_size},
     payment::Payment,
     scalars::{Iban, Position},
@@ -62,7 +63,7 @@ impl Query {
     async fn viewer(&self, ctx: &Context<'_>, at_least: Option<Position>) -> Result<Option<Customer>> {
         let Caller::Customer(id) = caller(ctx) else { return Ok(None) };
         let bank = bank(ctx);
-        bank.reach(at_least.as_ref().map(|position| &position.0)).await?;
+        bank.reach(at_least.as_ref().map(|position| &position.0), Shows::All).await?;
         Ok(Customer::find(bank, id).map_err(Failure::from)?)
     }
 
@@ -71,7 +72,7 @@ impl Query {
         // Whoever is nobody here is not told how far logs have come either.
         let Ok(caller) = signed_in(ctx) else { return Ok(None) };
         let bank = bank(ctx);
-        bank.reach(at_least.as_ref().map(|position| &position.0)).await?;
+        bank.reach(at_least.as_ref().map(|position| &position.0), Shows::All).await?;
         let Ok(id) = id.parse() else { return Ok(None) };
         Ok(Account::find(bank, caller, id).map_err(Failure::from)?)
     }
@@ -80,7 +81,7 @@ impl Query {
     async fn payment(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Result<Option<Payment>> {
         let Ok(caller) = signed_in(ctx) else { return Ok(None) };
         let bank = bank(ctx);
-        bank.reach(at_least.as_ref().map(|position| &position.0)).await?;
+        bank.reach(at_least.as_ref().map(|position| &position.0), Shows::Payments).await?;
         let Ok(id) = id.parse() else { return Ok(None) };
         Ok(Payment::find(bank, caller, id).await?)
     }

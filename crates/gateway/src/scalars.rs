@@ -89,7 +89,7 @@ impl ScalarType for Currency {
 }
 
 /// A decimal number as a string, never a float. An amount has at most the currency's minor-unit places on input, exactly those on output.
-#[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-6")]
+#[Scalar]
 impl ScalarType for Decimal {
     fn parse(value: Value) -> InputValueResult<Self> {
         let decimal = text(value)?;

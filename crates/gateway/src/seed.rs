@@ -4,7 +4,7 @@
 use domain::{AccountId, Currency, CustomerId, Debtor, Email, Iban, IdempotencyKey, Initiator, Money, PersonName, Shard};
 use tokio::time::Instant;
 
-use crate::{Bank, bank::Answer};
+use crate::{Bank, bank::Answer, models::Shows};
 
 impl Bank {
     /// Registers a customer, if they are not registered yet.
@@ -40,7 +40,7 @@ impl Bank {
         let placed = self.place(order, true).map_err(|failure| failure.message())?;
         let accepted = self.accept(placed).await.map_err(|error| format!("{error:?}"))?;
         let payment = self.settled(accepted, Instant::now()).await;
-        self.reach(Some(&payment.position())).await.map_err(|failure| failure.message())?;
+        self.reach(Some(&payment.position()), Shows::All).await.map_err(|failure| failure.message())?;
         let balance =
             self.overview(account).await.map_err(|failure| failure.message())?.balance(account).map_err(|error| error.to_string())?;
         Ok(Money::from_minor(balance.booked_minor, amount.currency()).to_string())

@@ -266,14 +266,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn objects_are_written_at_once_where_nothing_is_to_be_merged() {
+    async fn objects_are_written_at_once_where_each_key_stands_once() {
         let gateway = gateway();
         let is_written = |query: &str| {
             let params = Params { query: Some(query.to_owned()), ..Params::default() };
             let operation = gateway.prepare(params, Caller::Anonymous).unwrap_or_else(|_| panic!("{query} may run"));
             operation.request.data.contains_key(&TypeId::of::<NothingToMerge>())
         };
-        for (query, expected) in [("{ a: __typename b: __typename }", true), ("{ a: __typename a: __typename }", false)] {
+        for (query, expected) in [
+            ("{ a: __typename b: __typename }", true),
+            ("{ a: __typename a: __typename }", true),
+            ("{ a: __typename a: __typename @include(if: true) }", false),
+        ] {
             assert!(!is_written(query), "{query}, before it was validated");
             answer(&gateway, query, &json!({})).await;
             assert_eq!(is_written(query), expected, "{query}");

@@ -325,6 +325,39 @@ async fn a_log_can_be_read_by_people() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_is_written_twice_is_made_once() {
+    let bank = bank(&[]).await;
+    let input = |amount: &str| {
+        format!(
+            "initiatePayment(waitFor: FINAL, input: {{debtorAccountId: \"{}\", creditorIban: \"{}\", amount: {{amount: \"{amount}\", currency: \"EUR\"}}}})",
+            bank.lisa_account, bank.david_iban
+        )
+    };
+    let (ten, twenty) = (input("10"), input("20"));
+    let again = format!("fragment F on Mutation {{ {ten} {{ payment {{ status }} errors {{ code }} }} }}");
+    let written_twice = format!("mutation {{ {ten} {{ payment {{ id }} }} ...F }} {again}");
+    let paid = bank.lisa.execute(&written_twice).await.expect("an answer")["initiatePayment"].take();
+    assert_eq!((&paid["payment"]["status"], &paid["errors"]), (&json!("BOOKED"), &json!([])), "{paid}");
+    assert!(paid["payment"]["id"].is_string(), "{paid}");
+    for refused in [
+        format!("mutation {{ p: {ten} {{ payment {{ id }} }} ... on Mutation {{ p: {twenty} {{ payment {{ id }} }} }} }}"),
+        format!("mutation {{ {ten} {{ payment {{ id }} }} {ten} @include(if: true) {{ errors {{ code }} }} }}"),
+        "{ viewer { x: name } viewer { x: email } }".to_owned(),
+    ] {
+        let answer = bank.lisa.send(json!({ "query": refused })).await.expect("an answer");
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_REQUEST", "{refused}: {answer}");
+    }
+    assert_eq!(bank.balance(&bank.lisa, &bank.lisa_account).await, 90_00);
+    let mut socket = bank.david.socket().await.expect("a socket");
+    let field = format!("balanceChanged(accountId: \"{}\")", bank.david_account);
+    socket
+        .subscribe("1", &format!("subscription {{ {field} {{ version }} {field} {{ booked {{ amount }} }} }}"))
+        .await
+        .expect("subscribed");
+    assert_eq!(socket.next("balanceChanged").await.expect("the balance"), json!({ "version": 2, "booked": { "amount": "310.00" } }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_screen_that_is_asked_for_again_is_answered_alike() {
     let bank = bank(&[]).await;
     for amount in ["0.10", "0.20"] {

@@ -84,6 +84,28 @@ async fn what_is_wrong_is_said_without_how_it_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_before_it_is_understood_has_the_type_that_is_taken_too() {
+    let scene = Scene::new(&[]).await;
+    let http = reqwest::Client::new();
+    for accept in ["application/graphql-response+json", "application/json"] {
+        let post =
+            |body: &'static str| http.post(&scene.url).header("accept", accept).header("content-type", "application/json").body(body);
+        let token = post(r#"{"query": "{ __typename }"}"#).header("authorization", "Bearer nonsense");
+        let text = http.post(&scene.url).header("accept", accept).header("content-type", "text/plain").body("{");
+        for (request, status) in [
+            (post("{"), StatusCode::BAD_REQUEST),
+            (token, StatusCode::UNAUTHORIZED),
+            (text, StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            (http.put(&scene.url).header("accept", accept), StatusCode::METHOD_NOT_ALLOWED),
+        ] {
+            let answer = request.send().await.expect("an answer");
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.headers()["content-type"].to_str().expect("text"), format!("{accept}; charset=utf-8"), "{status}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn documents_are_known_by_their_hash_or_only_those_of_a_list() {
     const HASH: &str = "ecf4edb46db40b5132295c0291d62fb65d6759a9eedfa4d5d612dd5ec54a6b38";
     let scene = Scene::new(&[]).await;

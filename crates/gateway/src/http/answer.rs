@@ -18,6 +18,9 @@ use crate::{
     plain::{write_json, write_value},
 };
 
+const JSON: &str = "application/json; charset=utf-8";
+const GRAPHQL_RESPONSE: &str = "application/graphql-response+json; charset=utf-8";
+
 /// Bytes that most answers fit into.
 const ROOM: usize = 512;
 
@@ -156,6 +159,15 @@ pub(super) fn with_status(status: StatusCode, failure: Failure) -> Response {
     response(status, Media::Json, json)
 }
 
+/// What was refused as the client takes it: of a status that says so it need not read `application/json` (GraphQL over HTTP, §6.4).
+pub(super) fn refused_as(media: Option<Media>, mut response: Response) -> Response {
+    let is_json = || response.headers().get(CONTENT_TYPE).is_some_and(|now| now == JSON);
+    if media == Some(Media::GraphqlResponse) && !response.status().is_success() && is_json() {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(GRAPHQL_RESPONSE));
+    }
+    response
+}
+
 /// What is refused because of its method.
 pub(super) fn not_allowed(allow: &'static str, message: &str) -> Response {
     let mut response = with_status(StatusCode::METHOD_NOT_ALLOWED, Failure::BadRequest(message.to_owned()));
@@ -187,8 +199,8 @@ fn response(status: StatusCode, media: Media, json: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(json));
     *response.status_mut() = status;
     let content_type = match media {
-        Media::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
-        Media::Json | Media::EventStream => "application/json; charset=utf-8",
+        Media::GraphqlResponse => GRAPHQL_RESPONSE,
+        Media::Json | Media::EventStream => JSON,
     };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

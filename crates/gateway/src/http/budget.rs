@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::answer;
+use super::answer::{self, Media};
 use crate::{errors::Failure, limits::Limits};
 
 /// What requests under way take of the memory, in KiB: 256 MiB in all.
@@ -115,6 +115,34 @@ impl Budget {
         Ok((bytes, memory))
     }
 
+    /// Lets a request in, and takes back its place once it is answered.
+    async fn admit(&self, request: Request, next: Next) -> Response {
+        if request.method() == Method::GET {
+            return match self.work(kib(0)) {
+                Some(_under_way) => self.send(next.run(request).await).await,
+                None => answer::failure(Failure::Overloaded),
+            };
+        }
+        let (parts, body) = request.into_parts();
+        let mut chunks = body.into_data_stream();
+        if self.work(kib(announced(&parts.headers).min(self.most_bytes))).is_none() {
+            let drained = async { while let Some(Ok(_)) = chunks.next().await {} };
+            // One that sends for ever is not waited for.
+            let _ = timeout(self.patience, drained).await;
+            return answer::failure(Failure::Overloaded);
+        }
+        let (bytes, _memory) = match timeout(self.patience, self.receive(chunks)).await {
+            Ok(Ok(received)) => received,
+            Ok(Err(failure @ Failure::LimitExceeded(_))) => return answer::with_status(StatusCode::PAYLOAD_TOO_LARGE, failure),
+            Ok(Err(failure)) => return answer::failure(failure),
+            Err(_) => return answer::with_status(StatusCode::REQUEST_TIMEOUT, Failure::BodyTooSlow),
+        };
+        match self.work(kib(bytes.len())) {
+            Some(_under_way) => self.send(next.run(Request::from_parts(parts, Body::from(bytes))).await).await,
+            None => answer::failure(Failure::Overloaded),
+        }
+    }
+
     /// The answer as it is sent. A large one takes memory until its client has taken all of it, however slowly: a quarter is
     /// left for what is small, and where the rest is used up it is not kept.
     async fn send(&self, response: Response) -> Response {
@@ -143,30 +171,9 @@ fn unsent() -> Response {
 /// memory stays bounded whatever is asked. A body that would be too much now is not even kept; its place is taken
 /// once it has come, so that no slow sender stands in anybody's way.
 pub(super) async fn admit(State(budget): State<Budget>, request: Request, next: Next) -> Response {
-    if request.method() == Method::GET {
-        return match budget.work(kib(0)) {
-            Some(_under_way) => budget.send(next.run(request).await).await,
-            None => answer::failure(Failure::Overloaded),
-        };
-    }
-    let (parts, body) = request.into_parts();
-    let mut chunks = body.into_data_stream();
-    if budget.work(kib(announced(&parts.headers).min(budget.most_bytes))).is_none() {
-        let drained = async { while let Some(Ok(_)) = chunks.next().await {} };
-        // One that sends for ever is not waited for.
-        let _ = timeout(budget.patience, drained).await;
-        return answer::failure(Failure::Overloaded);
-    }
-    let (bytes, _memory) = match timeout(budget.patience, budget.receive(chunks)).await {
-        Ok(Ok(received)) => received,
-        Ok(Err(failure @ Failure::LimitExceeded(_))) => return answer::with_status(StatusCode::PAYLOAD_TOO_LARGE, failure),
-        Ok(Err(failure)) => return answer::failure(failure),
-        Err(_) => return answer::with_status(StatusCode::REQUEST_TIMEOUT, Failure::BodyTooSlow),
-    };
-    match budget.work(kib(bytes.len())) {
-        Some(_under_way) => budget.send(next.run(Request::from_parts(parts, Body::from(bytes))).await).await,
-        None => answer::failure(Failure::Overloaded),
-    }
+    let media = Media::accepted(request.headers());
+    let response = budget.admit(request, next).await;
+    answer::refused_as(media, response)
 }
 
 /// How long a body says it is; nothing, where it does not say.

@@ -37,7 +37,7 @@ const COMPLETE: &[u8] = b"event: complete\ndata: \n\n";
 pub(super) fn open(door: &Door, signed_in: SignedIn, operation: Operation) -> Response {
     let Some(seat) = door.gateway.callers.sit(Some(signed_in.caller)) else {
         let message = "As many connections are open as this gateway, or one caller of it, may have.";
-        return answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::LimitExceeded(message.to_owned()));
+        return answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::TooManyConnections(message));
     };
     let over = futures_util::future::select(Box::pin(expiry(signed_in.until)), Box::pin(door.stop.clone().cancelled_owned()));
     let answers = door.gateway.stream(operation).map(move |answer| {

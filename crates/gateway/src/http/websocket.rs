@@ -63,7 +63,7 @@ pub(super) async fn open(door: Door, headers: &HeaderMap, upgrade: WebSocketUpgr
     };
     let Some(seat) = door.gateway.callers.sit(None) else {
         let message = "As many connections are open as this gateway may have.";
-        return answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::LimitExceeded(message.to_owned()));
+        return answer::with_status(StatusCode::SERVICE_UNAVAILABLE, Failure::TooManyConnections(message));
     };
     let speaks = headers
         .get_all(SEC_WEBSOCKET_PROTOCOL)
