@@ -37,7 +37,8 @@ impl Accounts {
         let is_theirs = match (order.by, order.debtor.account()) {
             (Initiator::Customer(customer), Some(debtor)) => self.get(debtor).is_some_and(|facts| facts.holder == customer),
             (Initiator::Customer(_), None) => false,
-            (Initiator::Bank, _) => true,
+            // Deposits only: no account of a customer is debited by the bank.
+            (Initiator::Bank, debtor) => debtor.is_none(),
         };
         is_theirs && self.by_iban.get(&order.creditor) == Some(&creditor)
     }

@@ -92,9 +92,8 @@ impl Books {
         let currency = amount.currency();
         let expected = accounts_of(self.shard, transaction);
         let moved = postings.each_ref().map(|posting| (posting.account, posting.amount_minor));
-        findings.expect(Check::Payments, place, moved == [(expected[0], -amount.minor()), (expected[1], amount.minor())], || {
-            format!("{payment}: its postings are not those of {amount} by {leg:?}")
-        });
+        let is_right = amount.minor() > 0 && moved == [(expected[0], -amount.minor()), (expected[1], amount.minor())];
+        findings.expect(Check::Payments, place, is_right, || format!("{payment}: its postings are not those of {amount} by {leg:?}"));
         let mut change = 0;
         for posting in postings {
             change += self.post(place, transaction, posting, findings);

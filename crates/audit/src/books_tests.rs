@@ -114,6 +114,17 @@ fn good_books_pass() {
 }
 
 #[test]
+fn a_payment_of_less_than_nothing_is_named() {
+    let reversed = planted(1, |booked| {
+        booked.amount = Money::from_minor(-30, eur());
+        let [payer, payee] = &mut booked.postings;
+        (payer.amount_minor, payer.balance_after_minor) = (30, 130);
+        (payee.amount_minor, payee.balance_after_minor) = (-30, -30);
+    });
+    assert!(found(&reversed).contains(&(Check::Payments, 4)));
+}
+
+#[test]
 fn a_version_gap_is_named() {
     assert_eq!(found(&planted(1, |booked| booked.postings[0].version = 3)), [(Check::Versions, 4), (Check::Versions, 5)]);
 }
@@ -192,6 +203,9 @@ fn an_order_fits_who_gives_it_and_whom_it_names() {
     assert!(!facts.fit(&order(1, 2), ada), "another account has this IBAN");
     assert!(!facts.fit(&order(2, 2), ben), "another customer has this account");
     assert!(!facts.fit(&order(1, 3), ben), "nobody has this IBAN");
+    let by_bank = |debtor| PaymentOrder { by: Initiator::Bank, debtor, ..order(1, 2) };
+    assert!(facts.fit(&by_bank(Debtor::Settlement(Shard(0))), ben));
+    assert!(!facts.fit(&by_bank(Debtor::Account(ada)), ben), "the bank debits nobody's account");
     assert!(findings.listed.is_empty());
     facts.apply(Place { log: &log, seq: 3, event: 1 }, &opened(ada, 2), &mut findings);
     assert_eq!(findings.listed.len(), 2, "opened twice, and with an IBAN that was given before");

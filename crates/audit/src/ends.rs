@@ -75,9 +75,14 @@ impl Ends {
     /// Reads what the last record of a log rests on.
     async fn look(&mut self, broker: &Broker, log: &LogName) -> Result<Cursor, AuditError> {
         let Some(end) = self.0.get_mut(log).filter(|end| end.seq > 0) else { return Ok(Cursor::default()) };
-        let found = broker.log(log.clone()).read(end.seq, end.created).await;
+        let read = broker.log(log.clone());
+        let failed = |why| AuditError::Log { log: log.clone(), why };
         // A record that is gone or cannot be understood is for the checks to say.
-        end.cursor = found.ok().and_then(Result::ok).map(|record| record.cursor).unwrap_or_default();
+        end.cursor = match read.read(end.seq, end.created).await {
+            Ok(found) => found.map(|record| record.cursor).unwrap_or_default(),
+            Err(why) if read.has(end.seq).await.map_err(failed)? => return Err(failed(why)),
+            Err(_) => Cursor::default(),
+        };
         Ok(end.cursor.clone())
     }
 

@@ -50,6 +50,11 @@ pub(crate) async fn seed(bank: &Bank) -> anyhow::Result<Demo> {
     tokio::time::timeout(SEED_WAIT, seed).await.context("the demo data could not be made: the services do not answer")?
 }
 
+/// A bank without demo data is one all the same, and says by `/health/ready` what is wrong with it.
+pub(crate) fn warn_of(error: anyhow::Error) {
+    tracing::warn!(error = format!("{error:#}"), "There is no demo data: start with --no-demo, or with another --data folder");
+}
+
 async fn person(bank: &Bank, person: &Person) -> anyhow::Result<Seeded> {
     let euro = Currency::parse("EUR")?;
     let customer = CustomerId::from_uuid(person.id);

@@ -158,7 +158,8 @@ impl Supervised {
     fn spawn(&self) -> anyhow::Result<Child> {
         nats_health::forget_ports(&self.folder);
         let log = fs::File::options().create(true).append(true).open(&self.log).context("the log of nats-server cannot be written")?;
-        Command::new(std::env::current_exe()?)
+        // As the kernel knows it: the file may have been replaced since.
+        Command::new("/proc/self/exe")
             .arg("supervised")
             .arg(&self.program)
             .arg("--config")
@@ -174,6 +175,10 @@ impl Supervised {
 }
 
 fn end(child: &mut Child) {
+    // Its number may be somebody else's by now.
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        return;
+    }
     signal(child, Signal::TERM);
     let deadline = Instant::now() + NATS_WAIT;
     while Instant::now() < deadline {

@@ -181,6 +181,11 @@ pub struct Customer {
     pub standing: Standing,
 }
 
+/// What is given back of a payment is more than a balance can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what {0} gives back is more than the balance of an account can hold")]
+pub struct Overflow(pub PaymentId);
+
 /// The books of one shard.
 #[derive(Debug, Clone)]
 pub struct Ledger {
@@ -236,8 +241,10 @@ impl Ledger {
     }
 
     /// What follows from a booking of another shard; nothing where it does not concern this one.
-    #[must_use]
-    pub fn continue_from(&self, from: Shard, other: &Transaction, at: Timestamp) -> Option<LedgerEvent> {
+    ///
+    /// # Errors
+    /// [`Overflow`], where what is given back is more than a balance can hold: nothing can be booked for it, and it must not be skipped.
+    pub fn continue_from(&self, from: Shard, other: &Transaction, at: Timestamp) -> Result<Option<LedgerEvent>, Overflow> {
         let currency = other.amount.currency();
         let clearing = LedgerAccount::Clearing { from, to: self.shard, currency };
         let minor = other.amount.minor();
@@ -253,11 +260,10 @@ impl Ledger {
             Leg::Bounced { to, code } if to == self.shard => {
                 (Leg::Returned { from, code }, self.postings(clearing, debtor_account(other.debtor, currency), minor))
             }
-            Leg::Outgoing { .. } | Leg::Bounced { .. } | Leg::Transfer | Leg::Incoming { .. } | Leg::Returned { .. } => return None,
+            Leg::Outgoing { .. } | Leg::Bounced { .. } | Leg::Transfer | Leg::Incoming { .. } | Leg::Returned { .. } => return Ok(None),
         };
-        // A half of a clearing account never passes the other half, which was checked when it grew.
-        let postings = postings.ok()?;
-        Some(LedgerEvent::Booked(Transaction { leg, postings, at, ..other.clone() }))
+        let postings = postings.map_err(|_| Overflow(other.payment))?;
+        Ok(Some(LedgerEvent::Booked(Transaction { leg, postings, at, ..other.clone() })))
     }
 
     /// Takes over what the log says.

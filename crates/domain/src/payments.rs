@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, Currency, CustomerId, Debtor, Initiator, PaymentId, PaymentOrder, RejectionCode, Review, Timestamp, accounts::AccountStatus,
+    AccountId, Currency, CustomerId, Debtor, Initiator, MAX_AMOUNT_MINOR, PaymentId, PaymentOrder, RejectionCode, Review, Timestamp,
+    accounts::AccountStatus,
 };
 
 /// What gateways ask of the service.
@@ -79,6 +80,10 @@ pub fn decide(order: PaymentOrder, facts: &Facts, at: Timestamp) -> Option<Payme
 }
 
 fn validate(order: &PaymentOrder, facts: &Facts) -> Result<AccountId, RejectionCode> {
+    // A gateway sends no other: a negative one would take from who is to be paid.
+    if !(1..=MAX_AMOUNT_MINOR).contains(&order.amount.minor()) {
+        return Err(RejectionCode::LimitExceeded);
+    }
     let creditor = facts.creditor.ok_or(RejectionCode::UnknownCreditor)?;
     if order.debtor == Debtor::Account(creditor.account) {
         return Err(RejectionCode::SameAccount);
@@ -179,6 +184,15 @@ mod tests {
         for (facts, expected) in cases {
             assert_eq!(code(order(), facts), Some(expected), "{facts:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_amount_of_a_payment_is_refused() {
+        let of = |minor| code(PaymentOrder { amount: Money::from_minor(minor, order().amount.currency()), ..order() }, pair());
+        for minor in [i64::MIN, -2_000, 0, MAX_AMOUNT_MINOR + 1, i64::MAX] {
+            assert_eq!(of(minor), Some(RejectionCode::LimitExceeded), "{minor}");
+        }
+        assert_eq!((of(1), of(MAX_AMOUNT_MINOR)), (None, None));
     }
 
     #[test]

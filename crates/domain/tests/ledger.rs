@@ -9,7 +9,7 @@ use domain::{
     AccountId, Currency, CustomerId, Debtor, Initiator, Money, PaymentId, PaymentOrder, RejectionCode, Shard, Timestamp, account_iban,
     accounts::{AccountEvent, AccountStatus},
     fraud::{Checked, Verdict},
-    ledger::{Ledger, LedgerAccount, LedgerEvent, Leg, Transaction},
+    ledger::{Ledger, LedgerAccount, LedgerEvent, Leg, Overflow, Posting, Transaction},
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -99,7 +99,7 @@ impl Bank {
                 progress = true;
                 if let LedgerEvent::Booked(transaction) = event {
                     let next = self.ledgers[reader].continue_from(Shard(u16::try_from(writer).expect("few")), &transaction, NOW);
-                    self.append(reader, next);
+                    self.append(reader, next.expect("no balance overflows"));
                 }
             }
             if !progress {
@@ -199,6 +199,22 @@ fn a_credit_that_finds_its_account_closed_is_booked_back() {
     let code = RejectionCode::AccountClosed;
     assert!(bank.legs().contains(&Leg::Returned { from: Shard(1), code }));
     bank.check_at_rest();
+}
+
+#[test]
+fn what_no_balance_can_hold_is_not_skipped() {
+    let (lisa, david) = (account_on(1, 0), account_on(0, 0));
+    let mut bank = Bank::new(&[lisa, david]);
+    bank.book(&checked(1, Debtor::Settlement(Shard(1)), lisa, 10_000));
+    bank.book(&checked(2, Debtor::Account(lisa), david, 2_000));
+    bank.set(david, AccountStatus::Closed);
+    let outgoing = bank.booked().find(|booked| matches!(booked.leg, Leg::Outgoing { .. })).expect("it leaves its shard").clone();
+    // As if all that a balance can hold had gone the other way before.
+    let full = LedgerAccount::Clearing { from: Shard(0), to: Shard(1), currency: eur() };
+    let posting = Posting { account: full, amount_minor: i64::MAX, balance_after_minor: i64::MAX, version: 1 };
+    let earlier = Transaction { leg: Leg::Transfer, postings: [posting; 2], ..outgoing.clone() };
+    bank.ledgers[0].evolve(&LedgerEvent::Booked(earlier));
+    assert_eq!(bank.ledgers[0].continue_from(Shard(1), &outgoing, NOW), Err(Overflow(outgoing.payment)));
 }
 
 #[test]

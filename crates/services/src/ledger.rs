@@ -3,7 +3,7 @@
 
 use domain::{
     AccountId, PaymentId, Shard,
-    ledger::{Account, Customer, Ledger, LedgerEvent, Standing},
+    ledger::{Account, Customer, Ledger, LedgerEvent, Overflow, Standing},
 };
 use projections::{Pairs, Rows, SnapshotStore, StoreError};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
@@ -62,7 +62,11 @@ impl LedgerService {
         if input.concerns.contains(&self.shard.0) {
             for event in input.events()?.iter() {
                 match event {
-                    LedgerEvent::Booked(transaction) => self.say(self.state.continue_from(from, transaction, step.at), step),
+                    LedgerEvent::Booked(transaction) => {
+                        let next = self.state.continue_from(from, transaction, step.at);
+                        let unreadable = |why: Overflow| Fault::Unreadable { log: input.log.clone(), seq: input.seq, why: why.to_string() };
+                        self.say(next.map_err(unreadable)?, step);
+                    }
                     LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } | LedgerEvent::Rejected { .. } => {}
                 }
             }

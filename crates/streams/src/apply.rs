@@ -39,21 +39,36 @@ async fn create(jetstream: &jetstream::Context, declared: Config) -> Result<(), 
 
 async fn update(jetstream: &jetstream::Context, now: &Config, declared: Config) -> Result<(), String> {
     let name = declared.name.clone();
-    let shards = |config: &Config| config.metadata.get(SHARDS_METADATA).cloned();
-    match (shards(now), shards(&declared)) {
-        (Some(before), Some(after)) if before != after => return Err(shards_changed(after, &before)),
-        (None, _) => return Err(format!("the stream {name} exists, but Millrace did not make it: use another nats-server")),
-        (Some(_), _) => {}
-    }
+    may_become(now, &declared)?;
     let wanted = Config { metadata: now.metadata.clone(), ..declared };
     if same(now, &wanted) {
         return Ok(());
     }
+    tracing::info!(stream = %name, replicas = wanted.num_replicas, "A stream is changed to what streams.yaml declares");
     jetstream
         .update_stream(&wanted)
         .await
         .map(|_| ())
         .map_err(|error| format!("streams.yaml asks for a change of the stream {name} that JetStream does not allow: {error}"))
+}
+
+/// Refuses what no process may do by being started: whoever starts one without the file that asks for more replicas would take
+/// them from everybody.
+fn may_become(now: &Config, declared: &Config) -> Result<(), String> {
+    let name = &declared.name;
+    let shards = |config: &Config| config.metadata.get(SHARDS_METADATA).cloned();
+    match (shards(now), shards(declared)) {
+        (Some(before), Some(after)) if before != after => return Err(shards_changed(after, &before)),
+        (None, _) => return Err(format!("the stream {name} exists, but Millrace did not make it: use another nats-server")),
+        (Some(_), _) => {}
+    }
+    let (has, wants) = (now.num_replicas, declared.num_replicas);
+    if wants < has {
+        return Err(format!(
+            "the stream {name} has {has} replicas and streams.yaml says {wants}: say {has}, or take some away with nats-server's own tool first"
+        ));
+    }
+    Ok(())
 }
 
 /// Whether all that `streams.yaml` can say is equal; the server fills in the rest.
@@ -67,4 +82,25 @@ fn same(now: &Config, wanted: &Config) -> bool {
 
 fn shards_changed(declared: impl std::fmt::Display, before: &str) -> String {
     format!("the data was made with {before} shards and streams.yaml says {declared}: shards cannot change once there is data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_starts_makes_no_fewer_replicas_and_no_other_shards() {
+        let stream = |shards: &str, num_replicas| Config {
+            name: "ledger-0".to_owned(),
+            num_replicas,
+            metadata: [(SHARDS_METADATA.to_owned(), shards.to_owned())].into(),
+            ..Config::default()
+        };
+        assert_eq!(may_become(&stream("2", 1), &stream("2", 3)), Ok(()));
+        assert_eq!(may_become(&stream("2", 3), &stream("2", 3)), Ok(()));
+        let fewer = may_become(&stream("2", 3), &stream("2", 1)).expect_err("refused");
+        assert!(fewer.contains("has 3 replicas") && fewer.contains("says 1"), "{fewer}");
+        assert!(may_become(&stream("2", 1), &stream("4", 1)).is_err());
+        assert!(may_become(&Config { metadata: [].into(), ..stream("2", 1) }, &stream("2", 1)).is_err());
+    }
 }

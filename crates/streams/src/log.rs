@@ -119,7 +119,7 @@ impl Log {
     ///
     /// # Errors
     /// A sentence, where the server does not say.
-    pub(crate) async fn has(&self, seq: u64) -> Result<bool, String> {
+    pub async fn has(&self, seq: u64) -> Result<bool, String> {
         match self.stream().await?.get_raw_message(seq).await {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => Ok(false),

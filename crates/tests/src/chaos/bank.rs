@@ -122,6 +122,9 @@ pub struct Bank {
     pub model_disks: [Disk; 2],
 }
 
+/// The most that `--daily-limit` takes, in minor units.
+const MOST_A_DAY: &str = "1000000000000000";
+
 impl Bank {
     /// Starts it in `folder` and waits until both gateways are ready.
     ///
@@ -140,7 +143,9 @@ impl Bank {
         let nats = Process::new(folder.join("nats.log"), arguments.to_vec());
         let serve = |index: usize| {
             let (url, data) = (format!("nats://127.0.0.1:{}", networks[index].port), text(&model_disks[index].folder().join("data")));
-            let arguments = ["serve", "--nats", &url, "--data", &data, "--listen", &gateways[index]].map(str::to_owned);
+            // Clients order more than they have, which counts to their day: it must not come to be all that they are refused for.
+            let arguments =
+                ["serve", "--nats", &url, "--data", &data, "--listen", &gateways[index], "--daily-limit", MOST_A_DAY].map(str::to_owned);
             Process::new(folder.join(format!("serve-{index}.log")), arguments.to_vec())
         };
         let serves = [serve(0), serve(1)];

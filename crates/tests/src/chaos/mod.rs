@@ -137,7 +137,7 @@ impl Flow {
 
     /// How long after `from` the first payment was booked that was sent after it; none, if none is.
     async fn after(&self, from: Instant) -> Option<Duration> {
-        while from.elapsed() < FLOW_WAIT + FLOW_WAIT {
+        while from.elapsed() < FLOW_WAIT {
             let first = self.booked.lock().await.iter().filter(|(sent, _)| *sent >= from).map(|(_, booked)| *booked).min();
             if let Some(first) = first {
                 return Some(first.duration_since(from));
