@@ -39,6 +39,9 @@ pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
         Some(url) => Source { url: url.clone(), own: None },
         None => Source::of(&folders, &borrowed, args.nats_server.as_deref())?,
     };
+    if let Some((server, _)) = &source.own {
+        server.until_listening().await;
+    }
     let outcome = look(&source.url, &folders).await;
     source.stop();
     let report = outcome?;

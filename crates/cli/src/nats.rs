@@ -7,7 +7,11 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -32,6 +36,10 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before it is started again, so that one that cannot start does not spin.
 const RESTART_PAUSE: Duration = Duration::from_millis(250);
+/// How long it may read its store before it listens: some hundred gigabytes, at the speed of a slow disk.
+const READ_WAIT: Duration = Duration::from_secs(30 * 60);
+/// After this long whoever waits for it is told why.
+const LONG: Duration = Duration::from_secs(3);
 /// In a data folder: the store, and the configuration.
 pub(crate) const STORE: &str = "nats";
 const CONFIG: &str = "nats-server.conf";
@@ -43,6 +51,8 @@ const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) struct NatsServer {
     stop: mpsc::Sender<()>,
     watcher: Option<JoinHandle<()>>,
+    port: u16,
+    has_ended: Arc<AtomicBool>,
 }
 
 impl NatsServer {
@@ -54,13 +64,30 @@ impl NatsServer {
     /// The same on a store that lies elsewhere than its configuration and log.
     pub(crate) fn start_on(store: &Path, program: &Path, folder: &Path, port: u16) -> anyhow::Result<Self> {
         let config = write_config(folder, store, port)?;
-        let command = Supervised { program: program.to_owned(), folder: folder.to_owned(), config, log: folder.join("nats-server.log") };
+        let (program, log, has_ended) = (program.to_owned(), folder.join("nats-server.log"), Arc::default());
+        let command = Supervised { program, folder: folder.to_owned(), config, log, has_ended: Arc::clone(&has_ended) };
         let (stop, stopped) = mpsc::channel();
         let (started, first) = mpsc::channel();
         // One thread for all its life: the kernel ends the child when the thread that started it ends.
         let watcher = std::thread::Builder::new().name("nats-server".to_owned()).spawn(move || command.watch(&stopped, &started))?;
         first.recv().map_err(|_| anyhow!("nats-server could not be started"))??;
-        Ok(Self { stop, watcher: Some(watcher) })
+        Ok(Self { stop, watcher: Some(watcher), port, has_ended })
+    }
+
+    /// Waits, bounded, until it listens, which it does once it has read its store: after a crash, all of it. Where it has ended instead,
+    /// whoever connects to it says so.
+    pub(crate) async fn until_listening(&self) {
+        let (since, mut is_said) = (Instant::now(), false);
+        while !self.has_ended.load(Ordering::Relaxed) && since.elapsed() < READ_WAIT {
+            if tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_ok() {
+                return;
+            }
+            if !is_said && since.elapsed() > LONG {
+                is_said = true;
+                tracing::info!("nats-server is still reading its store, as after a crash");
+            }
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
     }
 
     /// Stops it and waits until it is gone.
@@ -101,6 +128,7 @@ struct Supervised {
     folder: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Supervised {
@@ -149,6 +177,7 @@ impl Supervised {
     }
 
     fn say_that_it_died(&self, status: ExitStatus) {
+        self.has_ended.store(true, Ordering::Relaxed);
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let last = log.lines().last().unwrap_or_default();
         tracing::warn!(%status, last, "nats-server has ended; starting it again");

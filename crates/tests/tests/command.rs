@@ -8,6 +8,7 @@ use tests::{
     Client, Dev, free_port, nats_server,
     tokens::{self, SECRET},
 };
+use tokio::io::AsyncBufReadExt as _;
 
 /// Runs to an end that must be a failure with one line, which it returns.
 async fn refused(arguments: &[&str]) -> String {
@@ -133,6 +134,28 @@ async fn a_nats_server_that_dies_comes_back_and_one_that_is_orphaned_goes() {
     first.kill().await.expect("killed");
     tests::eventually("the orphan goes", || async { Ok((!is_running(orphan)).then_some(())) }).await.expect("gone");
     Dev::start(folder.path(), &[]).await.expect("up again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nats_server_that_reads_its_store_for_long_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (slow, data) = (folder.path().join("slow"), folder.path().join("data"));
+    // Longer than anybody else's nats-server is waited for.
+    let server = nats_server();
+    write_script(&slow, &format!("[ \"$1\" = --version ] || sleep 7; exec {} \"$@\"", server.display()));
+    let mut dev = tokio::process::Command::new(tests::millrace().expect("built"));
+    dev.args(["dev", "--any-port", "--no-demo", "--data"]).arg(&data).arg("--nats-server").arg(&slow);
+    let mut dev = dev.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().expect("started");
+    let mut lines = tokio::io::BufReader::new(dev.stdout.take().expect("its output")).lines();
+    let is_up = async {
+        while let Some(line) = lines.next_line().await.expect("text") {
+            if line.contains("Millrace is up") {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(tokio::time::timeout(tests::PATIENCE, is_up).await.expect("in time"), "it ended");
 }
 
 fn kill(pid: u32) {
