@@ -7,12 +7,12 @@ use std::collections::{HashMap, HashSet};
 
 use async_graphql::{
     Name, Number, Positioned, ServerError, ServerResult, Value as ConstValue, Variables,
-    parser::types::{Directive, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet, VariableDefinition},
+    parser::types::{Directive, ExecutableDocument, OperationDefinition, Selection, SelectionSet, VariableDefinition},
     registry::{MetaInputValue, MetaType, MetaTypeName, Registry},
 };
 use async_graphql_value::Value;
 
-use crate::shape::bad_request;
+use crate::{roots::root_of, shape::bad_request};
 
 /// Completes the variables of an operation, and refuses it where its arguments do not have their types.
 pub(crate) fn check(
@@ -58,12 +58,7 @@ impl<'a> Walk<'a> {
             let is_good = given.and_then(|()| default.map_or(Ok(()), |default| self.value(&ty, &default)));
             is_good.map_err(|why| bad_request(&format!("The variable ${name} cannot be taken: {why}."), Some(*pos)))?;
         }
-        let root = match self.operation.ty {
-            OperationType::Query => Some(self.registry.query_type.as_str()),
-            OperationType::Mutation => self.registry.mutation_type.as_deref(),
-            OperationType::Subscription => self.registry.subscription_type.as_deref(),
-        };
-        self.selections(&self.operation.selection_set.node, self.type_named(root))
+        self.selections(&self.operation.selection_set.node, self.type_named(root_of(self.registry, self.operation.ty)))
     }
 
     fn type_named(&self, name: Option<&str>) -> Option<&'a MetaType> {

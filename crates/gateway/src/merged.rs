@@ -7,13 +7,16 @@ use std::collections::{HashMap, HashSet};
 use async_graphql::{
     Name, Positioned, ServerError, ServerResult,
     parser::types::{
-        Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition, InlineFragment, OperationDefinition, OperationType,
-        Selection, SelectionSet,
+        Directive, ExecutableDocument, Field, FragmentDefinition, InlineFragment, OperationDefinition, OperationType, Selection,
+        SelectionSet,
     },
     registry::{MetaType, MetaTypeName, Registry},
 };
 
-use crate::shape::bad_request;
+use crate::{
+    roots::{operation_mut, root_of},
+    shape::bad_request,
+};
 
 type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 type Selections = Vec<Positioned<Selection>>;
@@ -28,19 +31,9 @@ pub(crate) fn merge(document: &mut ExecutableDocument, name: Option<&str>, regis
         document.fragments = fragments;
         return Ok(());
     }
-    let operation = match (&mut document.operations, name) {
-        (DocumentOperations::Single(operation), _) => Some(operation),
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get_mut(name),
-        (DocumentOperations::Multiple(operations), None) => operations.values_mut().next(),
-    };
-    if let Some(Positioned { node: operation, .. }) = operation {
-        let root = match operation.ty {
-            OperationType::Query => Some(registry.query_type.as_str()),
-            OperationType::Mutation => registry.mutation_type.as_deref(),
-            OperationType::Subscription => registry.subscription_type.as_deref(),
-        };
+    if let Some(operation) = operation_mut(&mut document.operations, name) {
         let merge = Merge { registry, fragments: &fragments };
-        operation.selection_set.node.items = merge.merged(root, &operation.selection_set.node.items)?;
+        operation.selection_set.node.items = merge.merged(root_of(registry, operation.ty), &operation.selection_set.node.items)?;
         has_each_once(operation)?;
     }
     let after = spread_anywhere(document, &fragments);

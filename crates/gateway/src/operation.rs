@@ -144,7 +144,7 @@ impl Gateway {
         if select(&document, name)?.ty == OperationType::Subscription && root_fields != 1 {
             return Err(shape::bad_request("A subscription has one root field.", None));
         }
-        if let Some(root) = self.schema.registry().subscription_type.as_deref() {
+        if let Some(root) = roots::root_of(self.schema.registry(), OperationType::Subscription) {
             roots::inline(&mut document, name, root);
         }
         let operation = select(&document, name)?;

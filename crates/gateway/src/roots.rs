@@ -1,4 +1,4 @@
-//! Subscriptions whose root field stands in a fragment, which the library passes over: it would say that all is told, and
+//! The roots of operations: which one is run, on what type, and subscriptions whose root field stands in a fragment, which the library passes over: it would say that all is told, and
 //! tell nothing. This module must never know what is subscribed to.
 
 use std::collections::HashMap;
@@ -8,21 +8,15 @@ use async_graphql::{
     parser::types::{
         Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition, OperationDefinition, OperationType, Selection,
     },
+    registry::Registry,
 };
 
 /// Puts the one root field of the operation of that name, if it subscribes, in the place of the fragment that has it
 /// (GraphQL §6.2.3.1). Operations that are not run are left out of the document then, and so are fragments on the root's type,
 /// which can stand nowhere else. What is no such fragment is left to be refused.
 pub(crate) fn inline(document: &mut ExecutableDocument, name: Option<&str>, root: &str) {
-    let operation = match (&mut document.operations, name) {
-        (DocumentOperations::Single(operation), _) => Some(operation),
-        (DocumentOperations::Multiple(operations), Some(name)) => operations.get_mut(name),
-        (DocumentOperations::Multiple(operations), None) => operations.values_mut().next(),
-    };
-    let Some(OperationDefinition { ty: OperationType::Subscription, selection_set, .. }) = operation.map(|operation| &mut operation.node)
-    else {
-        return;
-    };
+    let operation = operation_mut(&mut document.operations, name);
+    let Some(OperationDefinition { ty: OperationType::Subscription, selection_set, .. }) = operation else { return };
     let [item] = &*selection_set.node.items else { return };
     if matches!(item.node, Selection::Field(_)) {
         return;
@@ -36,6 +30,25 @@ pub(crate) fn inline(document: &mut ExecutableDocument, name: Option<&str>, root
         operations.retain(|other, _| other.as_str() == name);
     }
     document.fragments.retain(|_, fragment| fragment.node.type_condition.node.on.node != root);
+}
+
+/// The operation of that name, or the only one, to be changed.
+pub(crate) fn operation_mut<'a>(operations: &'a mut DocumentOperations, name: Option<&str>) -> Option<&'a mut OperationDefinition> {
+    let operation = match (operations, name) {
+        (DocumentOperations::Single(operation), _) => Some(operation),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get_mut(name),
+        (DocumentOperations::Multiple(operations), None) => operations.values_mut().next(),
+    };
+    operation.map(|operation| &mut operation.node)
+}
+
+/// The type of an operation's root, where the schema has such operations.
+pub(crate) fn root_of(registry: &Registry, kind: OperationType) -> Option<&str> {
+    match kind {
+        OperationType::Query => Some(&registry.query_type),
+        OperationType::Mutation => registry.mutation_type.as_deref(),
+        OperationType::Subscription => registry.subscription_type.as_deref(),
+    }
 }
 
 /// The only field in a selection, and the directives of the fragments that it is in. There are at most as many of these in each
