@@ -52,6 +52,10 @@ impl<'a> Walk<'a> {
     fn check(mut self) -> ServerResult<()> {
         for Positioned { pos, node: definition } in &self.operation.variable_definitions {
             let (name, ty) = (&definition.name.node, definition.var_type.node.to_string());
+            let of = MetaTypeName::concrete_typename(&ty);
+            if !self.registry.types.contains_key(of) {
+                return Err(bad_request(&format!("The variable ${name} is of the type {of}, which is not there."), Some(*pos)));
+            }
             // The default as well where it is not needed: it belongs to the document, which is validated once.
             let default = definition.default_value.as_ref().map(|default| default.node.clone().into_value());
             let given = self.variables.get(name).map_or(Ok(()), |value| self.given(&ty, value));
@@ -69,8 +73,11 @@ impl<'a> Walk<'a> {
     fn selections(&mut self, selections: &'a SelectionSet, on: Option<&'a MetaType>) -> ServerResult<()> {
         for selection in &selections.items {
             match &selection.node {
-                Selection::Field(Positioned { node: field, .. }) => {
+                Selection::Field(Positioned { node: field, pos }) => {
                     self.directives(&field.directives)?;
+                    if field.name.node == "__typename" && !(field.arguments.is_empty() && field.selection_set.node.items.is_empty()) {
+                        return Err(bad_request("__typename has neither arguments nor fields.", Some(*pos)));
+                    }
                     let meta = on.and_then(|on| on.field_by_name(&field.name.node));
                     self.arguments(&field.arguments, |name| meta?.args.get(name))?;
                     let inner = meta.and_then(|meta| self.registry.concrete_type_by_name(&meta.ty));

@@ -19,7 +19,7 @@ use projections::{
     AccountRow, CustomerRow, Directory, Overview, PaymentHistory, PaymentRow, PaymentStatus, Position, Projection, ReadModel, StoreError,
     count_payments,
 };
-use streams::{AppendError, CommandAppender, Host, LogName};
+use streams::{CommandAppender, Host, LogName};
 use tokio::{
     sync::{Mutex, Semaphore},
     time::Instant,
@@ -147,6 +147,9 @@ impl Bank {
     pub(crate) async fn reach(&self, position: Option<&Position>, shows: Shows) -> Result<(), Failure> {
         self.directory().await?;
         let Some(position) = position else { return Ok(()) };
+        if position.places().any(|(log, _)| self.host.topology.all().all(|(name, _)| name != *log)) {
+            return Err(Failure::StaleRead);
+        }
         let is_reached = tokio::select! {
             // Most are there already, and need no timer.
             biased;
@@ -162,8 +165,7 @@ impl Bank {
         tokio::time::sleep(SOON).await;
         for (log, seq) in position.places() {
             let Ok(_one_of_few) = self.looks.acquire().await else { break };
-            let is_known = self.host.topology.all().any(|(name, _)| name == *log);
-            if !is_known || self.host.broker.log(log.clone()).info().await.is_ok_and(|info| info.last < *seq) {
+            if self.host.broker.log(log.clone()).info().await.is_ok_and(|info| info.last < *seq) {
                 return;
             }
         }
@@ -326,12 +328,6 @@ impl Bank {
     pub(crate) fn payee(&self, iban: &Iban) -> Result<Option<(AccountRow, PersonName)>, ReadError> {
         let Some(account) = self.models.directory.account_by_iban(iban)? else { return Ok(None) };
         Ok(self.models.directory.customer(account.holder)?.map(|holder| (account, holder.name)))
-    }
-}
-
-impl From<AppendError> for crate::PayError {
-    fn from(error: AppendError) -> Self {
-        Self::Failed(error.into())
     }
 }
 

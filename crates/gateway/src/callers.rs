@@ -78,7 +78,7 @@ impl Callers {
     }
 
     /// Gives the seat to whoever turned out to sit there; says whether they may have one more.
-    pub(crate) fn is_of(&self, seat: &mut Seat, caller: Caller) -> bool {
+    pub(crate) fn hand_over(&self, seat: &mut Seat, caller: Caller) -> bool {
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         let caller = Some(caller);
         let taken = sockets.entry(caller).or_default();
@@ -124,10 +124,10 @@ mod tests {
         drop((operators, anonymous));
         let unnamed: Vec<_> = (0..4).map_while(|_| callers.sit(None)).collect();
         let [mut first, mut second, mut third] = <[Seat; 3]>::try_from(unnamed).expect("as many as there are seats");
-        assert!(callers.is_of(&mut first, Caller::Operator) && callers.is_of(&mut second, Caller::Operator));
-        assert!(!callers.is_of(&mut third, Caller::Operator), "a third of one caller");
+        assert!(callers.hand_over(&mut first, Caller::Operator) && callers.hand_over(&mut second, Caller::Operator));
+        assert!(!callers.hand_over(&mut third, Caller::Operator), "a third of one caller");
         drop(second);
-        assert!(callers.is_of(&mut third, Caller::Operator), "no seat more in all");
+        assert!(callers.hand_over(&mut third, Caller::Operator), "no seat more in all");
         assert!(sit(Caller::Anonymous).is_some());
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use async_graphql::{Error, ErrorExtensions as _, ServerError};
+use async_graphql::{Error, ErrorExtensions as _, ServerError, Value};
 use projections::StoreError;
 use streams::AppendError;
 use uuid::Uuid;
@@ -152,6 +152,12 @@ impl From<Failure> for Error {
     }
 }
 
+/// The code of an error that is about to be answered: everything that goes out has one.
+pub(crate) fn code_of(error: &ServerError) -> Option<&str> {
+    let Value::String(code) = error.extensions.as_ref()?.get("code")? else { return None };
+    Some(code)
+}
+
 impl From<Failure> for ServerError {
     fn from(failure: Failure) -> Self {
         let error = Error::from(failure);
@@ -175,7 +181,7 @@ impl From<AppendError> for Failure {
     fn from(error: AppendError) -> Self {
         let message = match error {
             AppendError::Overloaded => return Self::Overloaded,
-            AppendError::Unknown(_) => format!("No answer came from the log: this may have been stored or not. {FIND_OUT}"),
+            AppendError::Unknown(_) => format!("The log has not confirmed this: it may have been stored or not. {FIND_OUT}"),
             AppendError::Refused | AppendError::Unavailable(_) | AppendError::TooLarge(_) => {
                 "Nothing was stored: the log cannot be written now. Try again in a moment.".to_owned()
             }

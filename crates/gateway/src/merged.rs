@@ -1,19 +1,26 @@
-//! Fields that an object is asked for more than once under one key. They are one field with all that is selected of it
-//! (GraphQL §6.3.2), and the library would run each: a payment that is written twice would be made twice, and two reads of one
-//! page may differ. This module must never know what a field does.
+//! An operation by itself, as the library is to see it: with its fragments taken in, since it counts what stands in a named one
+//! as if rows had no length, and without the operations that are not run, whose variables nobody gave. Fields that an object is asked
+//! for more than once under one key are one field then, with all that is selected of it (GraphQL §6.3.2), where the library would run
+//! each: a payment that is written twice would be made twice, and two reads of one page may differ. This module must never know
+//! what a field does.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+};
 
 use async_graphql::{
     Name, Positioned, ServerError, ServerResult,
     parser::types::{
-        Directive, ExecutableDocument, Field, FragmentDefinition, InlineFragment, OperationDefinition, OperationType, Selection,
-        SelectionSet,
+        Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition, InlineFragment, OperationDefinition, OperationType,
+        Selection, SelectionSet,
     },
     registry::{MetaType, MetaTypeName, Registry},
 };
+use async_graphql_value::Value;
 
 use crate::{
+    errors::Failure,
     roots::{operation_mut, root_of},
     shape::bad_request,
 };
@@ -21,24 +28,33 @@ use crate::{
 type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 type Selections = Vec<Positioned<Selection>>;
 
-/// Makes one field of those that stand under one key in the operation of that name, and refuses those that cannot be one (§5.3.2).
-/// Fragments stand where they are spread then; those that nobody spreads any more are left out. What is wrong with a document
-/// otherwise is left to be refused.
-pub(crate) fn merge(document: &mut ExecutableDocument, name: Option<&str>, registry: &Registry) -> ServerResult<()> {
+/// Letters that copies of fragments may have, all that are spread in an operation together: as many as the largest request has by
+/// default. A long text in one that is spread a thousand times would be there a thousand times.
+const MOST_COPIED: usize = 2 * 1024 * 1024;
+
+/// Leaves the operation of that name alone in its document, makes one field of those that stand under one key, and refuses those that
+/// cannot be one (§5.3.2). Fragments stand where they are spread then; those that nobody spreads are left, and what is wrong with a
+/// document otherwise, to be refused. Says how many letters were copied.
+pub(crate) fn merge(document: &mut ExecutableDocument, name: Option<&str>, registry: &Registry) -> ServerResult<usize> {
     let fragments = std::mem::take(&mut document.fragments);
     let before = spread_anywhere(document, &fragments);
+    if let (DocumentOperations::Multiple(operations), Some(name)) = (&mut document.operations, name) {
+        operations.retain(|other, _| other.as_str() == name);
+    }
     if before.iter().any(|name| spreads_itself(name, &fragments)) {
         document.fragments = fragments;
-        return Ok(());
+        return Ok(0);
     }
+    let merge = Merge { registry, fragments: &fragments, copied: Cell::new(0) };
     if let Some(operation) = operation_mut(&mut document.operations, name) {
-        let merge = Merge { registry, fragments: &fragments };
-        operation.selection_set.node.items = merge.merged(root_of(registry, operation.ty), &operation.selection_set.node.items)?;
+        let items = std::mem::take(&mut operation.selection_set.node.items);
+        operation.selection_set.node.items = merge.merged(root_of(registry, operation.ty), items)?;
         has_each_once(operation)?;
     }
+    let copied = merge.copied.get();
     let after = spread_anywhere(document, &fragments);
     document.fragments = fragments.into_iter().filter(|(name, _)| after.contains(name) || !before.contains(name)).collect();
-    Ok(())
+    Ok(copied)
 }
 
 /// A mutation's fields have effects, so none may be left that stands twice.
@@ -70,6 +86,8 @@ fn fields(items: &[Positioned<Selection>]) -> Vec<&Positioned<Field>> {
 struct Merge<'a> {
     registry: &'a Registry,
     fragments: &'a Fragments,
+    /// Letters of fragments that were copied so far.
+    copied: Cell<usize>,
 }
 
 /// What an object is asked for, as far as it was looked through.
@@ -82,7 +100,7 @@ struct Gathered {
 
 impl Merge<'_> {
     /// What is asked for of an object of the type `on`, each key once; none of what has another condition.
-    fn merged(&self, on: Option<&str>, items: &[Positioned<Selection>]) -> ServerResult<Selections> {
+    fn merged(&self, on: Option<&str>, items: Selections) -> ServerResult<Selections> {
         let mut gathered = Gathered::default();
         self.gather(on, items, &mut gathered)?;
         for item in &mut gathered.items {
@@ -97,40 +115,51 @@ impl Merge<'_> {
                 }
                 Selection::FragmentSpread(_) => continue,
             };
-            set.items = self.merged(of, &set.items)?;
+            set.items = self.merged(of, std::mem::take(&mut set.items))?;
         }
         Ok(gathered.items)
     }
 
-    fn gather(&self, on: Option<&str>, items: &[Positioned<Selection>], gathered: &mut Gathered) -> ServerResult<()> {
-        for item in items {
-            match &item.node {
+    fn gather(&self, on: Option<&str>, items: Selections, gathered: &mut Gathered) -> ServerResult<()> {
+        for Positioned { pos, node: item } in items {
+            match item {
                 Selection::Field(field) => gathered.take(field)?,
-                Selection::InlineFragment(Positioned { node: fragment, .. }) => {
-                    let condition = fragment.type_condition.as_ref().map(|condition| condition.node.on.node.as_str());
-                    if fragment.directives.is_empty() && condition.is_none_or(|condition| self.is_any(on, condition)) {
-                        self.gather(on, &fragment.selection_set.node.items, gathered)?;
-                    } else {
-                        gathered.items.push(item.clone());
+                Selection::InlineFragment(fragment) => self.gather_fragment(on, fragment, gathered)?,
+                Selection::FragmentSpread(Positioned { node: spread, .. }) => match self.fragments.get(&spread.fragment_name.node) {
+                    Some(fragment) => {
+                        let FragmentDefinition { type_condition, selection_set, .. } = self.copy(fragment)?;
+                        let inline = InlineFragment { type_condition: Some(type_condition), directives: spread.directives, selection_set };
+                        self.gather_fragment(on, Positioned::new(inline, pos), gathered)?;
                     }
-                }
-                Selection::FragmentSpread(Positioned { node: spread, pos }) => match self.fragments.get(&spread.fragment_name.node) {
-                    Some(Positioned { node: fragment, .. }) if fragment.directives.is_empty() => {
-                        let items = &fragment.selection_set.node.items;
-                        if spread.directives.is_empty() && self.is_any(on, &fragment.type_condition.node.on.node) {
-                            self.gather(on, items, gathered)?;
-                        } else {
-                            let FragmentDefinition { type_condition, selection_set, .. } = fragment.clone();
-                            let (type_condition, directives) = (Some(type_condition), spread.directives.clone());
-                            let inline = InlineFragment { type_condition, directives, selection_set };
-                            gathered.items.push(Positioned::new(Selection::InlineFragment(Positioned::new(inline, *pos)), item.pos));
-                        }
-                    }
-                    Some(_) | None => gathered.items.push(item.clone()),
+                    None => gathered.items.push(Positioned::new(Selection::FragmentSpread(Positioned::new(spread, pos)), pos)),
                 },
             }
         }
         Ok(())
+    }
+
+    /// What is selected in a fragment, as the object's own where that holds for all objects of the type `on`.
+    fn gather_fragment(&self, on: Option<&str>, fragment: Positioned<InlineFragment>, gathered: &mut Gathered) -> ServerResult<()> {
+        let condition = fragment.node.type_condition.as_ref().map(|condition| condition.node.on.node.as_str());
+        if fragment.node.directives.is_empty() && condition.is_none_or(|condition| self.is_any(on, condition)) {
+            return self.gather(on, fragment.node.selection_set.node.items, gathered);
+        }
+        let pos = fragment.pos;
+        gathered.items.push(Positioned::new(Selection::InlineFragment(fragment), pos));
+        Ok(())
+    }
+
+    fn copy(&self, Positioned { pos, node: fragment }: &Positioned<FragmentDefinition>) -> ServerResult<FragmentDefinition> {
+        if !fragment.directives.is_empty() {
+            return Err(bad_request("Directives stand where a fragment is spread, not where it is defined.", Some(*pos)));
+        }
+        let copied = self.copied.get() + letters(&fragment.selection_set.node);
+        if copied > MOST_COPIED {
+            let message = format!("Fragments have at most {MOST_COPIED} letters wherever they are spread; these have more.");
+            return Err(Failure::LimitExceeded(message).into());
+        }
+        self.copied.set(copied);
+        Ok(fragment.clone())
     }
 
     /// Whether all objects of the type `on` are of the type `condition`.
@@ -142,23 +171,80 @@ impl Merge<'_> {
 
 impl Gathered {
     /// One more field. Under other conditions than the first of its key it stays beside that.
-    fn take(&mut self, field: &Positioned<Field>) -> ServerResult<()> {
+    fn take(&mut self, field: Positioned<Field>) -> ServerResult<()> {
+        if has_conditional_type(&field.node) {
+            self.items.push(under_conditions(field));
+            return Ok(());
+        }
         let key = &field.node.response_key().node;
         let Some(Selection::Field(first)) = self.places.get(key).and_then(|place| self.items.get_mut(*place)).map(|item| &mut item.node)
         else {
             self.places.insert(key.clone(), self.items.len());
-            self.items.push(Positioned::new(Selection::Field(field.clone()), field.pos));
+            self.push(field);
             return Ok(());
         };
         if first.node.name != field.node.name || !are_alike(&first.node.arguments, &field.node.arguments) {
-            return Err(conflict(key, first, field));
+            return Err(conflict(key, first, &field));
         }
         if have_same_conditions(&first.node.directives, &field.node.directives) {
-            first.node.selection_set.node.items.extend(field.node.selection_set.node.items.iter().cloned());
+            first.node.selection_set.node.items.extend(field.node.selection_set.node.items);
         } else {
-            self.items.push(Positioned::new(Selection::Field(field.clone()), field.pos));
+            self.push(field);
         }
         Ok(())
+    }
+
+    fn push(&mut self, field: Positioned<Field>) {
+        let pos = field.pos;
+        self.items.push(Positioned::new(Selection::Field(field), pos));
+    }
+}
+
+/// Whether it is an object's type under a condition, of which the library knows nothing when it validates.
+pub(crate) fn has_conditional_type(field: &Field) -> bool {
+    field.name.node == "__typename" && !field.directives.is_empty()
+}
+
+/// A field without its directives, in a fragment that has them.
+fn under_conditions(mut field: Positioned<Field>) -> Positioned<Selection> {
+    let pos = field.pos;
+    let directives = std::mem::take(&mut field.node.directives);
+    let selection_set = Positioned::new(SelectionSet { items: vec![Positioned::new(Selection::Field(field), pos)] }, pos);
+    let inline = InlineFragment { type_condition: None, directives, selection_set };
+    Positioned::new(Selection::InlineFragment(Positioned::new(inline, pos)), pos)
+}
+
+/// The letters of a selection, by and large; fragments that it spreads have their own.
+fn letters(set: &SelectionSet) -> usize {
+    let of = |item: &Positioned<Selection>| match &item.node {
+        Selection::Field(Positioned { node: field, .. }) => {
+            let arguments = field.arguments.iter().map(|(name, value)| name.node.len() + letters_of(&value.node)).sum::<usize>();
+            field.response_key().node.len()
+                + field.name.node.len()
+                + arguments
+                + letters_of_all(&field.directives)
+                + letters(&field.selection_set.node)
+        }
+        Selection::InlineFragment(Positioned { node: fragment, .. }) => {
+            letters_of_all(&fragment.directives) + letters(&fragment.selection_set.node)
+        }
+        Selection::FragmentSpread(Positioned { node: spread, .. }) => spread.fragment_name.node.len() + letters_of_all(&spread.directives),
+    };
+    set.items.iter().map(|item| 1 + of(item)).sum()
+}
+
+fn letters_of_all(directives: &[Positioned<Directive>]) -> usize {
+    let of =
+        |directive: &Directive| directive.arguments.iter().map(|(name, value)| name.node.len() + letters_of(&value.node)).sum::<usize>();
+    directives.iter().map(|directive| directive.node.name.node.len() + of(&directive.node)).sum()
+}
+
+fn letters_of(value: &Value) -> usize {
+    1 + match value {
+        Value::String(text) => text.len(),
+        Value::List(items) => items.iter().map(letters_of).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + letters_of(value)).sum(),
+        Value::Variable(_) | Value::Null | Value::Number(_) | Value::Boolean(_) | Value::Enum(_) | Value::Binary(_) => 0,
     }
 }
 

@@ -13,7 +13,6 @@ use futures_util::{
     future::ready,
     stream::{BoxStream, once},
 };
-use projections::{RejectedBy, count_rejects};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -25,6 +24,7 @@ use crate::{
     limits::Limits,
     merged,
     operation_metrics::{OperationMetrics, count_errors, label},
+    parsing,
     plain::NothingToMerge,
     roots,
     shape::{self, Shape},
@@ -117,8 +117,9 @@ impl Gateway {
     /// What to answer instead.
     pub(crate) fn prepare(&self, params: Params, caller: Caller) -> Result<Operation, Box<Response>> {
         self.try_prepare(params, caller).map_err(|error| {
-            count_rejects(RejectedBy::Operation, code_of(&error).to_owned(), 1);
-            Box::new(Response::from_errors(vec![error]))
+            let refused = Response::from_errors(vec![error]);
+            count_errors(&refused);
+            Box::new(refused)
         })
     }
 
@@ -133,15 +134,17 @@ impl Gateway {
         if let Some(operation) = self.validated.get(&text).and_then(|validated| self.validated_before(&validated, &mut params, caller)) {
             return Ok(operation);
         }
-        let mut document = shape::parse(&text)?;
+        let mut document = parsing::parse(&text)?;
         let is_only = document.operations.iter().count() == 1;
         let name = params.operation_name.as_deref();
-        let merges = self.check(&document, select(&document, name)?, &params.variables)?.merges;
-        if merges {
-            merged::merge(&mut document, name, self.schema.registry())?;
+        let kind = select(&document, name)?.ty;
+        let mut shape = self.check(&document, select(&document, name)?, &params.variables)?;
+        let mut letters = text.len();
+        if shape.merges || !is_only || !document.fragments.is_empty() || kind == OperationType::Subscription {
+            letters += merged::merge(&mut document, name, self.schema.registry())?;
+            shape = Shape::of(&document, select(&document, name)?);
         }
-        let Shape { merges, root_fields, .. } = Shape::of(&document, select(&document, name)?);
-        if select(&document, name)?.ty == OperationType::Subscription && root_fields != 1 {
+        if kind == OperationType::Subscription && shape.root_fields != 1 {
             return Err(shape::bad_request("A subscription has one root field.", None));
         }
         if let Some(root) = roots::root_of(self.schema.registry(), OperationType::Subscription) {
@@ -149,9 +152,9 @@ impl Gateway {
         }
         let operation = select(&document, name)?;
         self.schema.check(&document, operation, &mut params.variables, caller)?;
-        let (label, kind) = (label(&document, operation), operation.ty);
-        // The text of several says nothing of one, and a subscription may stand alone in the document by now.
-        let kept = if is_only { self.validated.keep(text, &document, &label, merges) } else { None };
+        let label = label(&document, operation);
+        // The text of several says nothing of the one that stands alone in the document by now.
+        let kept = if is_only { self.validated.keep(text, &document, letters, &label, shape.merges) } else { None };
         let validation = Validation::Due(kept);
         let mut request = self.schema.request(document, params.variables, caller);
         request.operation_name = params.operation_name;
@@ -184,6 +187,7 @@ impl Gateway {
         within("levels", all.levels, shape::MOST_LEVELS)?;
         within("selections", all.selections, shape::MOST_SELECTIONS)?;
         within("aliases", shape.aliases, self.limits.aliases)?;
+        within("directives on a field", shape.directives, self.limits.directives)?;
         within("root fields", shape.root_fields, self.limits.root_fields)?;
         if operation.ty == OperationType::Subscription {
             within("selections where it subscribes", shape.selections, shape::MOST_SUBSCRIBED + self.limits.aliases)?;
@@ -265,13 +269,6 @@ fn panicked() -> Response {
     Response::from_errors(vec![Failure::Internal(id).into()])
 }
 
-fn code_of(error: &ServerError) -> &str {
-    match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
-        Some(async_graphql::Value::String(code)) => code,
-        _ => "BAD_REQUEST",
-    }
-}
-
 /// Whether nothing was run: such an answer has errors that belong to no field, and no data.
 pub(crate) fn is_refused(response: &Response) -> bool {
     response.data == async_graphql::Value::Null && response.errors.iter().any(|error| error.path.is_empty())
@@ -286,3 +283,7 @@ impl From<DocumentError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "operation_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_graphql::{
-    Response, Value,
+    Response,
     parser::types::{ExecutableDocument, OperationDefinition, Selection},
 };
 use metrics::{Histogram, histogram};
@@ -15,15 +15,13 @@ use projections::{RejectedBy, count_rejects};
 use streams::TraceSpan;
 use tokio::time::Instant;
 
-use crate::{metrics::OPERATION_SECONDS, operation::is_refused};
+use crate::{errors::code_of, metrics::OPERATION_SECONDS, operation::is_refused};
 
 /// Operation names told apart, of which each costs a histogram; what comes later is `other`.
 const MAX_NAMES: usize = 200;
 /// Longer names are `other`.
 const MAX_NAME_BYTES: usize = 64;
 const OTHER: &str = "other";
-/// The code of errors that have none yet: they are about the request itself.
-const UNNAMED_REASON: &str = "BAD_REQUEST";
 
 /// What an operation of a document is known by: its name, or its field where it has only one.
 pub(crate) fn label(document: &ExecutableDocument, operation: &OperationDefinition) -> String {
@@ -82,10 +80,8 @@ fn known_as<'a>(names: &HashMap<String, Histogram>, label: &'a str) -> &'a str {
 /// Counts the errors of an answer by their codes.
 pub(crate) fn count_errors(response: &Response) {
     for error in &response.errors {
-        let code = match error.extensions.as_ref().and_then(|extensions| extensions.get("code")) {
-            Some(Value::String(code)) => code.clone(),
-            Some(_) | None => UNNAMED_REASON.to_owned(),
-        };
-        count_rejects(RejectedBy::Operation, code, 1);
+        if let Some(code) = code_of(error) {
+            count_rejects(RejectedBy::Operation, code.to_owned(), 1);
+        }
     }
 }

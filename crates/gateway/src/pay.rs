@@ -22,7 +22,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// A payment that stands in its command log.
 #[derive(Debug, Clone)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// The payment as it was accepted.
     pub row: PaymentRow,
     /// Where it lives.
@@ -57,32 +57,16 @@ struct Stored {
 
 /// Why a payment was not accepted.
 #[derive(Debug)]
-pub enum PayError {
+pub(crate) enum PayError {
     /// Its idempotency key was used with another input.
     KeyReused,
     /// Not now; see inside what may have been stored.
-    Failed(Failed),
+    Failed(Failure),
 }
 
-/// A failure on the way.
-#[derive(Debug)]
-pub struct Failed(pub(crate) Failure);
-
-impl<T: Into<Failure>> From<T> for Failed {
+impl<T: Into<Failure>> From<T> for PayError {
     fn from(failure: T) -> Self {
-        Self(failure.into())
-    }
-}
-
-impl From<Failed> for PayError {
-    fn from(failed: Failed) -> Self {
-        Self::Failed(failed)
-    }
-}
-
-impl From<StoreError> for PayError {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error.into())
+        Self::Failed(failure.into())
     }
 }
 
@@ -155,7 +139,7 @@ impl Bank {
         let is_asked = |shard| self.models.history(shard).is_level();
         if order.by == Initiator::Bank && !self.key_shards(&order).all(is_asked) {
             // A shard that cannot be asked may have the key, and its log does not know of this one's.
-            return Storing::Known(Err(PayError::Failed(Failed(Failure::not_level()))).into());
+            return Storing::Known(Err(PayError::Failed(Failure::not_level())).into());
         }
         match if is_known { self.accepted_before(&order) } else { Ok(None) } {
             Ok(None) => {}
@@ -173,7 +157,7 @@ impl Bank {
             Storing::Known(known) => return known.map(|accepted| Stored { accepted, may_be_second: false }),
         };
         let stopping = |_| Err(AppendError::Unknown("the gateway is stopping".to_owned()));
-        let seq = outcome.await.unwrap_or_else(stopping).map_err(Failed::from)?;
+        let seq = outcome.await.unwrap_or_else(stopping)?;
         let shard = order.debtor.shard(self.host.topology.shards);
         Ok(Stored { accepted: self.accepted(shard, (*order).clone(), seq), may_be_second: is_keyed })
     }

@@ -7,13 +7,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Bank, Caller, PayError, ReadError,
+    Bank, Caller, ReadError,
     errors::Failure,
     inputs::{
         DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, Unread, UserError, UserErrorCode,
         idempotency_key, reference,
     },
-    pay::{Accepted, Placed},
+    pay::{Accepted, PayError, Placed},
     payment::Payment,
     scalars::Position,
     schema::{bank, customer, operator},
@@ -215,6 +215,6 @@ fn payload(accepted: std::result::Result<Accepted, PayError>) -> Result<Initiate
     match accepted {
         Ok(accepted) => Ok(InitiatePaymentPayload::of(accepted.row)),
         Err(PayError::KeyReused) => Ok(InitiatePaymentPayload::refused(vec![UserError::key_reused()])),
-        Err(PayError::Failed(failed)) => Err(failed.0),
+        Err(PayError::Failed(failure)) => Err(failure),
     }
 }

@@ -47,52 +47,68 @@ impl Node {
     }
 }
 
+/// A field that may be null: a failure makes it null, and not all that stands around it (GraphQL §6.4.4), which it would outside of
+/// the `Option`.
+pub(crate) fn or_null<T>(found: Result<Option<T>, Failure>) -> Option<Result<T>> {
+    found.map_err(Into::into).transpose()
+}
+
 /// What can be asked.
 pub struct Query;
 
 #[Object]
 impl Query {
     /// Resolves any id the caller may see; null for one that does not exist or is not theirs.
-    async fn node(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Node>> {
-        let Ok(caller) = signed_in(ctx) else { return Ok(None) };
-        bank(ctx).directory().await?;
-        Ok(Node::find(bank(ctx), caller, &id).await?)
+    async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Node>> {
+        let caller = signed_in(ctx).ok()?;
+        let found = async {
+            bank(ctx).directory().await?;
+            Node::find(bank(ctx), caller, &id).await
+        };
+        or_null(found.await)
     }
 
     /// The signed-in customer; null for an operator or an anonymous caller.
-    async fn viewer(&self, ctx: &Context<'_>, at_least: Option<Position>) -> Result<Option<Customer>> {
-        let Caller::Customer(id) = caller(ctx) else { return Ok(None) };
-        let bank = bank(ctx);
-        bank.reach(at_least.as_ref().map(|position| &position.0), Shows::All).await?;
-        Ok(Customer::find(bank, id).map_err(Failure::from)?)
+    async fn viewer(&self, ctx: &Context<'_>, at_least: Option<Position>) -> Option<Result<Customer>> {
+        let Caller::Customer(id) = caller(ctx) else { return None };
+        let found = async {
+            bank(ctx).reach(at_least.as_ref().map(|position| &position.0), Shows::All).await?;
+            Ok(Customer::find(bank(ctx), id)?)
+        };
+        or_null(found.await)
     }
 
     /// An account of the caller (any account for an operator).
-    async fn account(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Result<Option<Account>> {
+    async fn account(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Option<Result<Account>> {
         // Whoever is nobody here is not told how far logs have come either.
-        let Ok(caller) = signed_in(ctx) else { return Ok(None) };
-        let bank = bank(ctx);
-        bank.reach(at_least.as_ref().map(|position| &position.0), Shows::All).await?;
-        let Ok(id) = id.parse() else { return Ok(None) };
-        Ok(Account::find(bank, caller, id).map_err(Failure::from)?)
+        let caller = signed_in(ctx).ok()?;
+        let found = async {
+            bank(ctx).reach(at_least.as_ref().map(|position| &position.0), Shows::All).await?;
+            let Ok(id) = id.parse() else { return Ok(None) };
+            Ok(Account::find(bank(ctx), caller, id)?)
+        };
+        or_null(found.await)
     }
 
     /// A payment that debits or credits an account of the caller.
-    async fn payment(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Result<Option<Payment>> {
-        let Ok(caller) = signed_in(ctx) else { return Ok(None) };
-        let bank = bank(ctx);
-        bank.reach(at_least.as_ref().map(|position| &position.0), Shows::Payments).await?;
-        let Ok(id) = id.parse() else { return Ok(None) };
-        Ok(Payment::find(bank, caller, id).await?)
+    async fn payment(&self, ctx: &Context<'_>, id: ID, at_least: Option<Position>) -> Option<Result<Payment>> {
+        let caller = signed_in(ctx).ok()?;
+        let found = async {
+            bank(ctx).reach(at_least.as_ref().map(|position| &position.0), Shows::Payments).await?;
+            let Ok(id) = id.parse() else { return Ok(None) };
+            Payment::find(bank(ctx), caller, id).await
+        };
+        or_null(found.await)
     }
 
     /// Who would be paid: the holder's name and currency behind an IBAN held at this bank, before paying it.
-    async fn payee(&self, ctx: &Context<'_>, iban: Iban) -> Result<Option<Payee>> {
-        if signed_in(ctx).is_err() {
-            return Ok(None);
-        }
-        bank(ctx).directory().await?;
-        Ok(Payee::find(bank(ctx), iban.0).map_err(Failure::from)?)
+    async fn payee(&self, ctx: &Context<'_>, iban: Iban) -> Option<Result<Payee>> {
+        signed_in(ctx).ok()?;
+        let found = async {
+            bank(ctx).directory().await?;
+            Ok(Payee::find(bank(ctx), iban.0)?)
+        };
+        or_null(found.await)
     }
 
     /// Operators: payments held for review, oldest first.

@@ -1,35 +1,28 @@
-//! The roots of operations: which one is run, on what type, and subscriptions whose root field stands in a fragment, which the library passes over: it would say that all is told, and
-//! tell nothing. This module must never know what is subscribed to.
-
-use std::collections::HashMap;
+//! The roots of operations: which one is run, on what type, and subscriptions whose root field stands in a fragment, which the library
+//! passes over: it would say that all is told, and tell nothing. This module must never know what is subscribed to.
 
 use async_graphql::{
-    Name, Positioned,
-    parser::types::{
-        Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition, OperationDefinition, OperationType, Selection,
-    },
+    Positioned,
+    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection},
     registry::Registry,
 };
 
-/// Puts the one root field of the operation of that name, if it subscribes, in the place of the fragment that has it
-/// (GraphQL §6.2.3.1). Operations that are not run are left out of the document then, and so are fragments on the root's type,
-/// which can stand nowhere else. What is no such fragment is left to be refused.
+/// Puts the one root field of the operation of that name, if it subscribes, in the place of the fragments that it is in (GraphQL
+/// §6.2.3.1), which have no names by then (`merged.rs`). What is no such fragment is left to be refused.
 pub(crate) fn inline(document: &mut ExecutableDocument, name: Option<&str>, root: &str) {
     let operation = operation_mut(&mut document.operations, name);
     let Some(OperationDefinition { ty: OperationType::Subscription, selection_set, .. }) = operation else { return };
-    let [item] = &*selection_set.node.items else { return };
-    if matches!(item.node, Selection::Field(_)) {
-        return;
+    let (items, mut directives) = (&mut selection_set.node.items, Vec::new());
+    while let [Positioned { node: Selection::InlineFragment(fragment), .. }] = items.as_mut_slice() {
+        if fragment.node.type_condition.as_ref().is_some_and(|on| on.node.on.node != root) {
+            return;
+        }
+        directives.append(&mut fragment.node.directives);
+        *items = std::mem::take(&mut fragment.node.selection_set.node.items);
     }
-    let mut directives = Vec::new();
-    let Some(field) = field(item, &document.fragments, root, &mut directives) else { return };
-    let mut field = field.clone();
-    field.node.directives.extend(directives.into_iter().cloned());
-    selection_set.node.items = vec![Positioned::new(Selection::Field(field), item.pos)];
-    if let (DocumentOperations::Multiple(operations), Some(name)) = (&mut document.operations, name) {
-        operations.retain(|other, _| other.as_str() == name);
+    if let [Positioned { node: Selection::Field(field), .. }] = items.as_mut_slice() {
+        field.node.directives.append(&mut directives);
     }
-    document.fragments.retain(|_, fragment| fragment.node.type_condition.node.on.node != root);
 }
 
 /// The operation of that name, or the only one, to be changed.
@@ -51,31 +44,6 @@ pub(crate) fn root_of(registry: &Registry, kind: OperationType) -> Option<&str> 
     }
 }
 
-/// The only field in a selection, and the directives of the fragments that it is in. There are at most as many of these in each
-/// other as a document has levels: one that spreads itself has no field.
-fn field<'a>(
-    item: &'a Positioned<Selection>,
-    fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
-    root: &str,
-    directives: &mut Vec<&'a Positioned<Directive>>,
-) -> Option<&'a Positioned<Field>> {
-    let (items, of_fragment) = match &item.node {
-        Selection::Field(field) => return Some(field),
-        Selection::InlineFragment(Positioned { node: fragment, .. }) => {
-            fragment.type_condition.as_ref().is_none_or(|on| on.node.on.node == root).then_some(())?;
-            (&fragment.selection_set.node.items, &fragment.directives)
-        }
-        Selection::FragmentSpread(Positioned { node: spread, .. }) => {
-            let Positioned { node: fragment, .. } = fragments.get(&spread.fragment_name.node)?;
-            (fragment.type_condition.node.on.node == root).then_some(())?;
-            (&fragment.selection_set.node.items, &spread.directives)
-        }
-    };
-    directives.extend(of_fragment);
-    let [item] = &**items else { return None };
-    field(item, fragments, root, directives)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -85,7 +53,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Caller, Documents, Expected, Gateway, Keys, Limits, operation::Params, schema::tests::without_bank, shape::MOST_SUBSCRIBED,
+        Caller, Documents, Expected, Gateway, Keys, Limits, merged::merge, operation::Params, schema::tests::without_bank,
+        shape::MOST_SUBSCRIBED,
     };
 
     /// What an anonymous caller is told.
@@ -103,6 +72,7 @@ mod tests {
 
     #[test]
     fn a_root_field_is_found_wherever_it_stands() {
+        let schema = without_bank();
         for query in [
             "subscription { a { b } }",
             "subscription { ... { a { b } } }",
@@ -112,22 +82,11 @@ mod tests {
             "subscription { ...A } fragment A on Subscription { a { ...B } } fragment B on C { b }",
         ] {
             let mut document = parse_query(query).expect("a document");
+            merge(&mut document, None, schema.registry()).expect("fields that can be one");
             inline(&mut document, None, "Subscription");
             let (_, operation) = document.operations.iter().next().expect("an operation");
             let [root] = &*operation.node.selection_set.node.items else { panic!("{query}: {operation:?}") };
             assert!(matches!(&root.node, Selection::Field(field) if field.node.name.node == "a"), "{query}");
-            assert!(document.fragments.values().all(|fragment| fragment.node.type_condition.node.on.node == "C"), "{query}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_copied_for_an_operation_that_is_not_run() {
-        let query = "query Q { c } subscription S { ...A ...A } fragment A on Subscription { a(b: \"long\") { b } }";
-        for name in ["Q", "S"] {
-            let mut document = parse_query(query).expect("a document");
-            let before = format!("{document:?}").len();
-            inline(&mut document, Some(name), "Subscription");
-            assert_eq!(format!("{document:?}").len(), before, "{name}");
         }
     }
 

@@ -83,10 +83,7 @@ impl BankSchema {
 
 /// Everything but what resolvers need.
 fn fields(introspection: Introspection, limits: &Limits) -> SchemaBuilder<Query, Mutation, Subscription> {
-    let schema = Schema::build(Query, Mutation::default(), Subscription)
-        .limit_depth(limits.depth)
-        .limit_complexity(limits.complexity)
-        .limit_directives(limits.directives);
+    let schema = Schema::build(Query, Mutation::default(), Subscription).limit_depth(limits.depth).limit_complexity(limits.complexity);
     match introspection {
         Introspection::Everybody => schema,
         // What a misspelt field may have meant is introspection as well.
@@ -154,10 +151,7 @@ fn with_codes(mut response: Response) -> Response {
 
 /// Whether the library refused an operation for one of the limits that it checks itself.
 fn is_about_size(message: &str) -> bool {
-    message == "Query is nested too deep."
-        || message == "Query is too complex."
-        || message.starts_with("The number of directives on the field")
-        || message.starts_with("The recursion depth of the query")
+    message == "Query is nested too deep." || message == "Query is too complex." || message.starts_with("The recursion depth of the query")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::{
     errors::Failure,
     payment::Payment,
     plain::{Json, Plain},
+    query::or_null,
     scalars::DateTime,
     schema::{bank, caller},
 };
@@ -81,15 +82,18 @@ impl Transaction {
         DateTime(self.entry.at)
     }
 
-    async fn payment(&self, ctx: &Context<'_>) -> Result<Option<Payment>> {
+    async fn payment(&self, ctx: &Context<'_>) -> Option<Result<Payment>> {
         let find = || Payment::find(bank(ctx), caller(ctx), self.entry.payment);
-        let found = find().await?;
-        if found.is_some() || self.is_debit() {
-            return Ok(found);
-        }
-        // Who is paid sees a payment once it is booked; that it is, the overview has said before the payments did.
-        bank(ctx).credited(self.entry.counterparty, self.entry.payment).await?;
-        Ok(find().await?)
+        let found = async {
+            let found = find().await?;
+            if found.is_some() || self.is_debit() {
+                return Ok(found);
+            }
+            // Who is paid sees a payment once it is booked; that it is, the overview has said before the payments did.
+            bank(ctx).credited(self.entry.counterparty, self.entry.payment).await?;
+            find().await
+        };
+        or_null(found.await)
     }
 }
 

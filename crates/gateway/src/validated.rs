@@ -18,9 +18,9 @@ use crate::introspection::introspects;
 
 /// Most documents that are remembered; the least used goes first. A client has a few dozen.
 const DOCUMENTS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
-/// Longest text of one that is. A field of two letters takes some 200 bytes once it is parsed, so all of them have 100 MiB at
-/// the very most.
-const DOCUMENT_BYTES: usize = 4 * 1024;
+/// Most letters of one that is, its fragments taken in wherever they are spread. A field of two letters takes some 200 bytes once it
+/// is parsed, so all of them have 200 MiB at the very most.
+const DOCUMENT_LETTERS: usize = 8 * 1024;
 
 /// A document that is remembered, and selects no `__schema`, which some callers are not told.
 #[derive(Debug)]
@@ -57,8 +57,15 @@ impl ValidatedDocuments {
 
     /// Keeps a document that is about to be validated, where it may be remembered: it is short, and has nothing in it that
     /// is not run and so not validated. Its text is what [`Self::settle`] asks for.
-    pub(crate) fn keep(&self, text: Arc<str>, document: &ExecutableDocument, label: &str, merges: bool) -> Option<Arc<str>> {
-        let may_be_remembered = text.len() <= DOCUMENT_BYTES && !introspects(document);
+    pub(crate) fn keep(
+        &self,
+        text: Arc<str>,
+        document: &ExecutableDocument,
+        letters: usize,
+        label: &str,
+        merges: bool,
+    ) -> Option<Arc<str>> {
+        let may_be_remembered = letters <= DOCUMENT_LETTERS && !introspects(document);
         if !may_be_remembered {
             return None;
         }
@@ -287,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_refused_or_asks_for_the_schema_or_is_long_is_not_remembered() {
         let gateway = gateway();
-        let long = format!("{{ __typename {} }}", " ".repeat(DOCUMENT_BYTES));
+        let long = format!("{{ __typename {} }}", " ".repeat(DOCUMENT_LETTERS));
         for query in ["{ nothing }", "{ __schema { description } }", "query A { __typename } query B { nothing }", &long] {
             for _ in 0..2 {
                 assert!(!answer(&gateway, query, &json!({})).await.1, "{query}");

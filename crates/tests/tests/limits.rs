@@ -240,14 +240,18 @@ async fn a_position_that_no_log_has_come_to_is_not_waited_for() {
     // What may come is waited for for five seconds, which is longer than a request may take here.
     let scene = Scene::new(&["--max-request-seconds", "4"]).await;
     let operator = scene.client(Some(&tokens::of_operator().expect("a token")));
-    // ledger-0=999999999 and nothing=1
-    for position in ["bGVkZ2VyLTA9OTk5OTk5OTk5", "bm90aGluZz0x"] {
+    // ledger-0=999999999, nothing=1 and ledger-99=1
+    for position in ["bGVkZ2VyLTA9OTk5OTk5OTk5", "bm90aGluZz0x", "bGVkZ2VyLTk5PTE"] {
         let query = query(&format!("{{ payment(id: \"pay_0\", atLeast: \"{position}\") {{ id }} }}"));
         for answer in join_all((0..100).map(|_| operator.send(query.clone()))).await {
             let answer = answer.expect("an answer");
             assert_eq!(code(&answer), Some("STALE_READ"), "{answer}");
         }
     }
+    let beside = query("{ __typename payment(id: \"pay_0\", atLeast: \"bm90aGluZz0x\") { id } }");
+    let answer = operator.send(beside).await.expect("an answer");
+    assert_eq!(answer["data"], json!({ "__typename": "Query", "payment": null }), "what may be null is, and the rest is told");
+    assert_eq!(answer["errors"][0]["path"], json!(["payment"]), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,6 @@
 //! there is another. This module must never know a key or a token.
 
 use std::{
-    net::IpAddr,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -21,6 +20,7 @@ use super::{
     SigningAlgorithm,
     key_set::{KeySet, PinnedKey, SetError},
 };
+use crate::http::is_this_machine;
 
 /// A key that its issuer took back is not taken any more after this, if the set can be had.
 const REFRESH: Duration = Duration::from_secs(300);
@@ -57,16 +57,11 @@ impl FromStr for Location {
         }
         match url.scheme() {
             "https" => Ok(Self::Url(url)),
-            "http" if is_loopback(&url) => Ok(Self::Url(url)),
+            "http" if is_this_machine(url.authority()) => Ok(Self::Url(url)),
             "http" => Err("take https: on http anybody on the way can put keys of their own in place".to_owned()),
             _ => Err("name a file, or an https address".to_owned()),
         }
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Why there are no keys.

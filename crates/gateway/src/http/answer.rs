@@ -1,7 +1,7 @@
 //! Answers over HTTP: which media type and which status (GraphQL over HTTP, §6). This module must
 //! never know what was asked.
 
-use async_graphql::{Response as Answer, ServerError, Value};
+use async_graphql::{Response as Answer, ServerError};
 use axum::{
     body::Body,
     http::{
@@ -13,7 +13,7 @@ use axum::{
 use projections::{RejectedBy, count_rejects};
 
 use crate::{
-    errors::{Failure, RETRY_AFTER},
+    errors::{Failure, RETRY_AFTER, code_of},
     operation::is_refused,
     plain::{write_json, write_value},
 };
@@ -177,11 +177,7 @@ pub(super) fn not_allowed(allow: &'static str, message: &str) -> Response {
 
 /// The status of errors that HTTP has a word for, in either media type.
 fn status_of(errors: &[ServerError]) -> Option<StatusCode> {
-    let status = |error: &ServerError| {
-        let Value::String(code) = error.extensions.as_ref()?.get("code")? else { return None };
-        status_of_code(code)
-    };
-    errors.iter().find_map(status)
+    errors.iter().find_map(|error| status_of_code(code_of(error)?))
 }
 
 fn status_of_code(code: &str) -> Option<StatusCode> {

@@ -7,14 +7,19 @@ use axum::{
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE, header::UPGRADE},
     response::Response,
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeSeed as _};
 
 use super::{
     Door,
     answer::{self, Media},
     sse, websocket,
 };
-use crate::{SignedIn, errors::Failure, object::Object, operation::Params};
+use crate::{
+    SignedIn,
+    errors::Failure,
+    object::{First, FirstOf, Object},
+    operation::Params,
+};
 
 /// What the answers to an array of operations may come to before the rest is refused: each may have megabytes, and all are sent
 /// as one.
@@ -126,13 +131,15 @@ async fn answer_one(door: &Door, headers: &HeaderMap, params: Params, is_get: bo
 
 async fn answer_many(door: &Door, headers: &HeaderMap, body: &[u8]) -> Response {
     let most = door.gateway.limits.batch;
-    let Ok(batch) = serde_json::from_slice::<Vec<Object<Params>>>(body) else {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let batch = FirstOf::<Object<Params>>::new(most).deserialize(&mut json);
+    let Ok(First { items: batch, is_cut }) = batch.and_then(|batch| json.end().map(|()| batch)) else {
         return bad("The body is not an array of GraphQL requests in JSON.");
     };
     if batch.is_empty() {
         return bad("The array has no request.");
     }
-    if batch.len() > most {
+    if is_cut {
         return answer::failure(Failure::LimitExceeded(format!("An array has at most {most} requests; this one has more.")));
     }
     let media = match Media::accepted(headers) {

@@ -188,7 +188,7 @@ impl Session {
             Some(value) => self.door.gateway.sign_in(Some(&value)).await.map_err(|_| Close::Forbidden("Forbidden"))?,
             None => from_headers,
         };
-        if !self.door.gateway.callers.is_of(&mut self.seat, signed_in.caller) {
+        if !self.door.gateway.callers.hand_over(&mut self.seat, signed_in.caller) {
             return Err(Close::TooMany.into());
         }
         let left = signed_in.until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
