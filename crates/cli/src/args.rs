@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use domain::{CustomerId, fraud::Limits};
+use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use crate::{
     access::{AccessArgs, NameArgs},
@@ -19,10 +20,15 @@ pub(crate) const DEFAULT_DATA: &str = ".data";
 #[command(name = "millrace", version, propagate_version = true)]
 pub(crate) struct Args {
     /// What is logged to standard error, as a tracing filter.
-    #[arg(long, global = true, env = "MILLRACE_LOG", default_value = "info,async_nats=off")]
+    #[arg(long, global = true, env = "MILLRACE_LOG", value_name = "FILTER", default_value = "info,async_nats=off", value_parser = log_filter)]
     pub log: String,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Takes what a filter can be made of.
+fn log_filter(text: &str) -> Result<String, ParseError> {
+    EnvFilter::try_new(text).map(|_| text.to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,6 +49,8 @@ pub(crate) enum Command {
     /// Run a program that ends when its parent does.
     #[command(hide = true)]
     Supervised {
+        /// Who that is.
+        parent: u32,
         program: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -131,7 +139,7 @@ pub(crate) struct NatsArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// The nats-server to use.
+    /// The nats-server to use, or several nodes of a cluster with commas between them.
     #[arg(long, env = "MILLRACE_NATS", hide_env_values = true, value_name = "URL", default_value = "nats://127.0.0.1:4222")]
     pub nats: String,
     /// Where read models and snapshots lie; each process needs its own.

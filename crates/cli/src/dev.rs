@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -90,7 +90,6 @@ fn nats_log(data: &Path) -> String {
 #[expect(clippy::print_stdout, reason = "the block that a person started this for")]
 fn print_summary(address: SocketAddr, nats: &str, data: &Path, ephemeral: bool, demo: Option<&Demo>) {
     let url = format!("http://{address}");
-    let folder: PathBuf = data.to_owned();
     let kept = if ephemeral { "thrown away at the end" } else { "kept; delete the folder to start over" };
     println!("\nMillrace is up.\n");
     let hint = if Playground::is_built() { "" } else { "   (not built into this binary: ./just web builds it)" };
@@ -98,7 +97,7 @@ fn print_summary(address: SocketAddr, nats: &str, data: &Path, ephemeral: bool, 
     println!("  GraphQL      {url}/graphql");
     println!("  Websocket    ws://{address}/graphql   (graphql-transport-ws)");
     println!("  nats-server  {nats}");
-    println!("  Data         {}   ({kept})", folder.display());
+    println!("  Data         {}   ({kept})", data.display());
     if let Some(demo) = demo {
         println!("{}", demo.describe(&url));
     }

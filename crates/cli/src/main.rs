@@ -26,9 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let log = tracing_subscriber::EnvFilter::try_new(&args.log).unwrap_or_else(|_| "info,async_nats=off".into());
     tracing_subscriber::fmt()
-        .with_env_filter(log)
+        .with_env_filter(tracing_subscriber::EnvFilter::new(&args.log))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
@@ -47,8 +46,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     // It replaces this process, so it comes before any thread is started.
-    if let Command::Supervised { program, arguments } = command {
-        return Err(nats::become_supervised(&program, &arguments));
+    if let Command::Supervised { parent, program, arguments } = command {
+        return Err(nats::become_supervised(parent, &program, &arguments));
     }
     let runtime = tokio::runtime::Runtime::new()?;
     let mut code = ExitCode::SUCCESS;

@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
-    os::unix::process::CommandExt as _,
+    os::unix::process::{CommandExt as _, parent_id},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -116,7 +116,7 @@ pub(crate) async fn run(args: NatsArgs) -> anyhow::Result<()> {
 
 /// `wanted`, or any port for 0, if it is free on loopback now.
 pub(crate) fn free_port(wanted: u16) -> anyhow::Result<u16> {
-    let hint = "stop what has the port, or choose another with --nats-port or --any-port";
+    let hint = "stop what has the port, or choose another with --nats-port";
     let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted));
     let probe = probe.with_context(|| format!("nats-server cannot listen on 127.0.0.1:{wanted}, {hint}"))?;
     Ok(probe.local_addr()?.port())
@@ -190,6 +190,7 @@ impl Supervised {
         // As the kernel knows it: the file may have been replaced since.
         Command::new("/proc/self/exe")
             .arg("supervised")
+            .arg(std::process::id().to_string())
             .arg(&self.program)
             .arg("--config")
             .arg(&self.config)
@@ -229,8 +230,10 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 /// The `supervised` command: becomes `program`, which the kernel kills when the parent is gone.
-pub(crate) fn become_supervised(program: &Path, arguments: &[String]) -> anyhow::Error {
+pub(crate) fn become_supervised(parent: u32, program: &Path, arguments: &[String]) -> anyhow::Error {
     match set_parent_process_death_signal(Some(Signal::KILL)) {
+        // It may have been gone before it could be asked for.
+        Ok(()) if parent_id() != parent => anyhow!("the parent is gone"),
         // Under this name it says where it can be asked how it is (`nats_health.rs`), however its file is called.
         Ok(()) => anyhow!(Command::new(program).arg0("nats-server").args(arguments).exec())
             .context(format!("{} cannot be run", program.display())),

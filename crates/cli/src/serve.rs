@@ -49,8 +49,7 @@ impl Roles {
     }
 
     fn chosen(names: &[String], shards: &[u16], topology: &Topology) -> anyhow::Result<Self> {
-        let mut roles = Self { services: Vec::new(), ..Self::all(topology) };
-        roles.gateway = false;
+        let mut roles = Self { services: Vec::new(), gateway: false, ..Self::all(topology) };
         for name in names {
             match ROLES.iter().find(|role| role.name() == name) {
                 Some(role) if roles.services.contains(role) => {}

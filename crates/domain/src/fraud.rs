@@ -53,7 +53,7 @@ pub struct Checked {
 /// What passed of an account's orders on a day, whatever the ledger made of them later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
-    /// The day.
+    /// The day, in days since 1970 (UTC).
     pub day: i64,
     /// How much, in minor units.
     pub minor: i64,
@@ -75,7 +75,7 @@ pub struct Held {
     pub order: PaymentOrder,
     /// The account to credit.
     pub creditor: AccountId,
-    /// The day to whose sum it counts, where its debtor has one.
+    /// The day to whose sum it counts, in days since 1970 (UTC), where its debtor has one.
     pub day: Option<i64>,
 }
 
@@ -119,7 +119,7 @@ impl Fraud {
     /// Takes over what the log says.
     pub fn evolve(&mut self, event: &Checked) {
         let Checked { order, creditor, verdict, review, at } = event;
-        let held = if self.held.get(&order.id).is_some() { self.held.remove(order.id) } else { None };
+        let held = self.held.remove(order.id);
         match verdict {
             Verdict::Held => {
                 let day = self.spend(order, at.day());

@@ -100,7 +100,7 @@ pub enum RejectionCode {
     InsufficientFunds,
     /// Over the limit of one payment or of one day.
     LimitExceeded,
-    /// Fraud detection says no.
+    /// Fraud detection says no. Kept for a rule to come: nothing says it now.
     SuspectedFraud,
     /// An operator said no.
     DeclinedInReview,

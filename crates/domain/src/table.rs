@@ -68,8 +68,9 @@ impl<K: Eq + Hash + Copy, V> Table<K, V> {
 
     /// Takes a row away.
     pub fn remove(&mut self, key: K) -> Option<V> {
+        let row = self.rows.remove(&key)?;
         self.changed.push(key);
-        self.rows.remove(&key).map(|row| row.row)
+        Some(row.row)
     }
 
     /// Puts a row that a snapshot already has.

@@ -8,7 +8,7 @@ use domain::{
 };
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
-use streams::{Fault, Record};
+use streams::Record;
 
 use crate::{
     Layers, Projection, ReadModel, Shelf,
@@ -79,10 +79,7 @@ impl Projection for Directory {
                 let mut rows = rows.change();
                 events.iter().cloned().try_for_each(|event| self.fold_account(&mut rows, event))
             }
-            other => {
-                let why = format!("the directory does not read {other}");
-                Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into())
-            }
+            _ => Err(record.unexpected("the directory").into()),
         }
     }
 

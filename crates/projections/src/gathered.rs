@@ -2,8 +2,8 @@
 //! more come, and a piece takes the place of one that was written. In one piece, that was a twentieth of the processor time of
 //! payments by the hundred. Rows that never change lie in `tail.rs`. This module must never know what a row means.
 
-/// Rows of a piece: some hundred kilobytes.
-const PIECE_ROWS: usize = 1_024;
+/// Rows of a piece, here and in `tail.rs`: some hundred kilobytes.
+pub(crate) const PIECE_ROWS: usize = 1_024;
 
 /// Rows by their place, from 0 on.
 #[derive(Debug)]

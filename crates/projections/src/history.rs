@@ -11,7 +11,7 @@ use domain::{
 };
 use redb::WriteTransaction;
 use serde::de::DeserializeOwned;
-use streams::{Fault, Record};
+use streams::Record;
 
 use crate::{
     Layers, PaymentRow, PaymentStatus, Position, Projection, ReadModel, Shelf, Touched, Watch, Watchers,
@@ -56,10 +56,7 @@ impl Projection for PaymentHistory {
                 each(rows, record, watched, booked, |fold, event| fold.credited(self.shard, event))
             }
             "ledger" => Ok(()),
-            other => {
-                let why = format!("the payments model does not read {other}");
-                Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into())
-            }
+            _ => Err(record.unexpected("the payments model").into()),
         }
     }
 
@@ -219,9 +216,9 @@ impl Fold<'_> {
 
     fn known(&mut self, id: PaymentId) -> Result<&mut PaymentRow, StoreError> {
         self.touched.touch(id, self.record.traces.get(id));
-        let Record { log, seq, .. } = self.record;
+        let record = self.record;
         let row = self.rows.payment_mut(id)?;
-        row.ok_or_else(|| Fault::Unreadable { log: log.clone(), seq: *seq, why: format!("{id} was never accepted") }.into())
+        row.ok_or_else(|| record.unreadable(format!("{id} was never accepted")).into())
     }
 
     fn change(&mut self, id: PaymentId, change: Change, and: impl FnOnce(&mut PaymentRow)) -> Result<(), StoreError> {

@@ -26,10 +26,6 @@ pub(crate) const NEWEST: Index<1> = Index::changing(["newest", "newest-heads", "
 /// Payments that wait for an operator.
 pub(crate) const HELD: TableDefinition<u64, ()> = TableDefinition::new("held");
 
-/// Debtors whose newest payment is known without a look at the file, or up to twice as many: what a hash table of 2^24
-/// places has room for, which then takes 0.6 GB.
-const KNOWN_DEBTORS: usize = (1 << 24) / 8 * 7;
-
 pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
     tx.open_table(PAYMENTS)?;
     tx.open_table(HELD)?;
@@ -78,7 +74,7 @@ impl Changes for HistoryChanges {
         // As many are to be expected again, and growing would copy them.
         let numbers = HashMap::with_capacity(self.numbers.len());
         self.changed_newest = self.newest.take_changed();
-        let newest = std::mem::replace(&mut self.newest, Recent::new(KNOWN_DEBTORS));
+        let newest = std::mem::take(&mut self.newest);
         Self { numbers, newest, under_way: self.under_way, ..Self::numbered_from(self.next_number()) }
     }
 
@@ -115,7 +111,7 @@ impl HistoryChanges {
             first_number,
             numbers: HashMap::new(),
             changed: BTreeMap::new(),
-            newest: Recent::new(KNOWN_DEBTORS),
+            newest: Recent::default(),
             changed_newest: Vec::new(),
             held: BTreeMap::new(),
             under_way: UnderWay::default(),

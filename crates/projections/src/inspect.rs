@@ -22,7 +22,7 @@ use crate::{
     blocks::{self, Blocks},
     directory_tables, history_tables, layers, overview_tables,
     runs::{Entry, Index},
-    store,
+    store::{self, table_if_there, unpack},
 };
 
 pub use crate::overview_tables::STRIDE;
@@ -232,11 +232,7 @@ impl Inspection {
         key: impl for<'a> Fn(K::SelfType<'a>) -> A + Send + 'static,
         value: impl for<'a> Fn(V::SelfType<'a>) -> Result<B, StoreError> + Send + 'static,
     ) -> Result<Rows<A, B>, StoreError> {
-        let table = match self.file.read()?.open_table(table) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Box::new(std::iter::empty())),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(table) = table_if_there(&self.file.read()?, table)? else { return Ok(Box::new(std::iter::empty())) };
         let mut rows = table.range::<K::SelfType<'_>>(..)?;
         // Pages full of nonsense may be met with a panic, which says that they are.
         let next = move || catch_unwind(AssertUnwindSafe(|| rows.next())).unwrap_or_else(|_| Some(Err(nonsense())));
@@ -287,10 +283,6 @@ fn unfound() -> StorageError {
 
 fn nonsense() -> StorageError {
     StorageError::Corrupted("its pages make no sense".to_owned())
-}
-
-fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    store::unpack(bytes)
 }
 
 fn open(path: &Path) -> Result<File, InspectError> {

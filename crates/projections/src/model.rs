@@ -26,7 +26,7 @@ pub struct Progress {
     pub marks: BTreeMap<LogName, Mark>,
     /// All that this rests on, logs of others included.
     pub cursor: Cursor,
-    /// When the last batch was folded, in microseconds since 1970.
+    /// When the last batch was folded.
     pub folded_at: Option<domain::Timestamp>,
 }
 

@@ -11,7 +11,7 @@ use domain::{
 };
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use streams::{Fault, Record};
+use streams::Record;
 
 use crate::{
     Layers, Projection, ReadModel, Shelf, Touched, Watch, Watchers,
@@ -107,10 +107,7 @@ impl Projection for Overview {
             "payments" => each(rows, record, watched, reserved, Fold::validated),
             "fraud" => each(rows, record, watched, |_| [None; 2], Fold::checked),
             "ledger" => each(rows, record, watched, booked, Fold::ledger),
-            other => {
-                let why = format!("the overview does not read {other}");
-                Err(Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }.into())
-            }
+            _ => Err(record.unexpected("the overview").into()),
         }
     }
 

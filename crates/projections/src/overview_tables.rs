@@ -25,10 +25,6 @@ pub(crate) const PENDING: TableDefinition<[u8; 16], &[u8]> = TableDefinition::ne
 /// than its own, so an old one is found in (versions / 64) + 64 steps.
 pub const STRIDE: u64 = 64;
 
-/// Accounts whose balance is known without a look at the file, or up to twice as many: what a hash table of 2^24 places
-/// has room for, which then takes 1.2 GB.
-const KNOWN_BALANCES: usize = (1 << 24) / 8 * 7;
-
 /// A payment that is still on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingRow {
@@ -76,7 +72,7 @@ impl Changes for OverviewChanges {
 
     fn next(&mut self) -> Self {
         self.changed_balances = self.balances.take_changed();
-        let balances = std::mem::replace(&mut self.balances, Recent::new(KNOWN_BALANCES));
+        let balances = std::mem::take(&mut self.balances);
         Self { balances, ..Self::of(self.entries.next()) }
     }
 
@@ -102,7 +98,7 @@ impl Changes for OverviewChanges {
 
 impl OverviewChanges {
     fn of(entries: Tail<EntryRow>) -> Self {
-        Self { balances: Recent::new(KNOWN_BALANCES), changed_balances: Vec::new(), entries, pending: HashMap::new() }
+        Self { balances: Recent::default(), changed_balances: Vec::new(), entries, pending: HashMap::new() }
     }
 }
 

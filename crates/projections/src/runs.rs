@@ -6,12 +6,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, StorageError, Table, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, StorageError, Table, TableDefinition, WriteTransaction};
 
 use crate::{
     filter::{Filter, Probe},
     merge::{Merge, Source},
-    store::StoreError,
+    store::{StoreError, table_if_there},
 };
 
 /// An id's bytes.
@@ -100,11 +100,7 @@ impl<const N: usize> Index<N> {
 
     /// Opens it, if it is there; what `before` knows already is not read again.
     pub(crate) fn open(self, tx: &ReadTransaction, before: Option<&Runs<N>>) -> Result<Runs<N>, StoreError> {
-        let sizes = match tx.open_table(Sizes::new(self.sizes)) {
-            Ok(sizes) => sizes,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Runs { runs: Vec::new(), chunks: None }),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(sizes) = table_if_there(tx, Sizes::new(self.sizes))? else { return Ok(Runs { runs: Vec::new(), chunks: None }) };
         // No id is given to two runs of a file.
         let known: HashMap<u64, _> = before.into_iter().flat_map(|before| &before.runs).map(|run| (run.id, run)).collect();
         let (heads, mut runs) = (tx.open_table(Heads::new(self.heads))?, Vec::new());
@@ -187,16 +183,15 @@ impl<const N: usize> Index<N> {
     /// All entries, in the order of their keys.
     pub(crate) fn entries(self, tx: &ReadTransaction) -> Result<impl Iterator<Item = Result<Entry<N>, StoreError>> + use<N>, StoreError> {
         let mut sources = Vec::new();
-        let chunks = match tx.open_table(Sizes::new(self.sizes)) {
-            Ok(sizes) => {
+        let chunks = match table_if_there(tx, Sizes::new(self.sizes))? {
+            Some(sizes) => {
                 for row in sizes.iter()?.rev() {
                     let (id, entries) = row?;
                     sources.push(Source::of::<N>(id.value(), entries.value()));
                 }
                 Some(tx.open_table(Chunks::new(self.chunks))?)
             }
-            Err(TableError::TableDoesNotExist(_)) => None,
-            Err(error) => return Err(error.into()),
+            None => None,
         };
         let mut merged = Merge::of(sources);
         let chunk = move |id, number| match &chunks {

@@ -1,15 +1,16 @@
 //! Snapshots of what a service decides by: rows by table and key, and the checkpoint they belong to,
 //! written in one transaction. This module must never know what a row means.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io::ErrorKind, path::Path, sync::Arc};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, StorageError, TableDefinition};
+use rustix::fs::statvfs;
 use serde::{Serialize, de::DeserializeOwned};
 use streams::{Checkpoint, Fault};
 
 use crate::{
     runs::{Index, Runs},
-    store::{self, StoreError, pack, unpack},
+    store::{self, StoreError, pack, table_if_there, unpack},
 };
 
 /// Changes with the layout of any service's rows.
@@ -60,6 +61,14 @@ impl Rows {
         self.pairs.push((table, rows));
     }
 
+    /// How many bytes they have.
+    fn bytes(&self) -> u64 {
+        let of = |(key, row): &Change| key.len() + row.as_ref().map_or(0, Vec::len);
+        let tables: usize = self.tables.values().flatten().map(of).sum();
+        let pairs: usize = self.pairs.iter().map(|(_, rows)| size_of_val(rows.as_slice())).sum();
+        (tables + pairs + size_of_val(self.seen.as_slice())) as u64
+    }
+
     /// Adds a row of `table`; without a row, the one with this key is taken away.
     ///
     /// # Errors
@@ -69,6 +78,11 @@ impl Rows {
         Ok(())
     }
 }
+
+/// Room that a snapshot leaves on its disk: for the pages that redb writes besides rows, and for a second one beside it.
+const ROOM_LEFT: u64 = 8 * 1024 * 1024;
+/// How many times its rows a snapshot may write: pages are copied, and runs merged.
+const WRITTEN_A_ROW: u64 = 4;
 
 /// The file of one service and shard.
 #[derive(Debug, Clone)]
@@ -91,10 +105,9 @@ impl SnapshotStore {
     /// # Errors
     /// [`Fault::Store`].
     pub fn checkpoint(&self) -> Result<Checkpoint, Fault> {
-        let read = || match self.db.begin_read()?.open_table(CHECKPOINT) {
-            Ok(table) => table.get("at")?.map_or(Ok(Checkpoint::default()), |bytes| unpack(bytes.value())),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(Checkpoint::default()),
-            Err(error) => Err(error.into()),
+        let read = || match table_if_there(&self.db.begin_read()?, CHECKPOINT)? {
+            Some(table) => table.get("at")?.map_or(Ok(Checkpoint::default()), |bytes| unpack(bytes.value())),
+            None => Ok(Checkpoint::default()),
         };
         self.faulted(read())
     }
@@ -105,11 +118,7 @@ impl SnapshotStore {
     /// [`Fault::Store`].
     pub fn each<K: DeserializeOwned, V: DeserializeOwned>(&self, table: &'static str, mut take: impl FnMut(K, V)) -> Result<(), Fault> {
         let mut read = || -> Result<(), StoreError> {
-            let rows = match self.db.begin_read()?.open_table(Definition::new(table)) {
-                Ok(rows) => rows,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            };
+            let Some(rows) = table_if_there(&self.db.begin_read()?, Definition::new(table))? else { return Ok(()) };
             for row in rows.iter()? {
                 let (key, value) = row?;
                 take(unpack(key.value())?, unpack(value.value())?);
@@ -135,10 +144,9 @@ impl SnapshotStore {
     /// # Errors
     /// [`Fault::Store`].
     pub fn get<K: Serialize, V: DeserializeOwned>(&self, table: &'static str, key: &K) -> Result<Option<V>, Fault> {
-        let read = || match self.db.begin_read()?.open_table(Definition::new(table)) {
-            Ok(rows) => rows.get(pack(key)?.as_slice())?.map(|bytes| unpack(bytes.value())).transpose(),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
+        let read = || match table_if_there(&self.db.begin_read()?, Definition::new(table))? {
+            Some(rows) => rows.get(pack(key)?.as_slice())?.map(|bytes| unpack(bytes.value())).transpose(),
+            None => Ok(None),
         };
         self.faulted(read())
     }
@@ -158,6 +166,7 @@ impl SnapshotStore {
     /// [`Fault::Store`].
     pub fn write(&self, rows: Rows, checkpoint: &Checkpoint) -> Result<(), Fault> {
         let write = || -> Result<(), StoreError> {
+            self.look_for_room(rows.bytes())?;
             let tx = self.db.begin_write()?;
             for (table, mut rows) in rows.tables {
                 let mut table = tx.open_table(Definition::new(table))?;
@@ -177,6 +186,18 @@ impl SnapshotStore {
             Ok(())
         };
         self.faulted(write())
+    }
+
+    /// Refuses a write that may fill the disk: redb answers no question any more once one has failed, and what accounts and ids there
+    /// are is asked of this file.
+    fn look_for_room(&self, bytes: u64) -> Result<(), StoreError> {
+        match statvfs(self.file.as_str()) {
+            Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_LEFT + WRITTEN_A_ROW * bytes => {
+                Err(StorageError::Io(ErrorKind::StorageFull.into()).into())
+            }
+            // Where that cannot be known, the write will tell.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// The same error, as the reason for a service to halt.

@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use redb::{Database, DatabaseError, Key, ReadOnlyTable, ReadableDatabase, TableDefinition};
+use redb::{Database, DatabaseError, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError, Value};
 use serde::{Serialize, de::DeserializeOwned};
 use streams::Fault;
 
@@ -148,9 +148,18 @@ fn open_and_check(path: &Path) -> Result<Database, Unopened> {
 }
 
 pub(crate) fn written_by(db: &impl ReadableDatabase) -> Result<Option<u32>, StoreError> {
-    match db.begin_read()?.open_table(VERSION) {
-        Ok(table) => Ok(table.get("code")?.map(|version| version.value())),
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+    let Some(table) = table_if_there(&db.begin_read()?, VERSION)? else { return Ok(None) };
+    Ok(table.get("code")?.map(|version| version.value()))
+}
+
+/// A table that a file has only once something was written to it.
+pub(crate) fn table_if_there<K: Key + 'static, V: Value + 'static>(
+    tx: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
+    match tx.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -4,8 +4,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-/// Rows of a piece: some hundred kilobytes.
-const PIECE_ROWS: usize = 1_024;
+use crate::gathered::PIECE_ROWS;
+
 /// Pieces that are kept of what was written: a quarter of a million rows, which take some 30 MB a shard.
 const KEPT_PIECES: usize = 256;
 

@@ -8,10 +8,7 @@ use domain::{
 use projections::{Pairs, Rows, SnapshotStore};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
-use crate::{
-    metrics,
-    run::{unexpected, write_table},
-};
+use crate::{metrics, run::write_table};
 
 /// Day and sum.
 const SPENT: Pairs = Pairs::changing(["spent", "spent-heads", "spent-sizes", "spent-merges"]);
@@ -73,7 +70,7 @@ impl Service for FraudService {
                 self.state.spent.look_ahead(events.iter().filter_map(debtor));
                 events.iter().for_each(|event| self.payment(event, step));
             }
-            _ => return Err(unexpected(input)),
+            _ => return Err(input.unexpected("the fraud check")),
         }
         Ok(())
     }

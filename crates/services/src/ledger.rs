@@ -3,15 +3,12 @@
 
 use domain::{
     AccountId, PaymentId, Shard,
-    ledger::{Account, Customer, Ledger, LedgerEvent, Overflow, Standing},
+    ledger::{Account, Customer, Ledger, LedgerEvent, Standing},
 };
 use projections::{Pairs, Rows, SnapshotStore, StoreError};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
-use crate::{
-    metrics,
-    run::{unexpected, write_table},
-};
+use crate::{metrics, run::write_table};
 
 const ACCOUNTS: &str = "accounts";
 /// Customers': balance and version.
@@ -57,15 +54,14 @@ impl LedgerService {
     }
 
     fn continue_from(&mut self, input: &Record, step: &mut Step<LedgerEvent>) -> Result<(), Fault> {
-        let from = Shard(input.log.shard().ok_or_else(|| unexpected(input))?);
+        let from = Shard(input.log.shard().ok_or_else(|| input.unexpected("the ledger"))?);
         // Most of what other shards book does not concern this one, and is not even decoded.
         if input.concerns.contains(&self.shard.0) {
             for event in input.events()?.iter() {
                 match event {
                     LedgerEvent::Booked(transaction) => {
                         let next = self.state.continue_from(from, transaction, step.at);
-                        let unreadable = |why: Overflow| Fault::Unreadable { log: input.log.clone(), seq: input.seq, why: why.to_string() };
-                        self.say(next.map_err(unreadable)?, step);
+                        self.say(next.map_err(|overflow| input.unreadable(overflow.to_string()))?, step);
                     }
                     LedgerEvent::AccountActivated { .. } | LedgerEvent::StatusApplied { .. } | LedgerEvent::Rejected { .. } => {}
                 }
@@ -106,7 +102,7 @@ impl Service for LedgerService {
             }
             "accounts" => input.events()?.iter().for_each(|event| self.say(self.state.apply(event, step.at), step)),
             "ledger" => self.continue_from(input, step)?,
-            _ => return Err(unexpected(input)),
+            _ => return Err(input.unexpected("the ledger")),
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use domain::{
 use projections::{Rows, SnapshotStore};
 use streams::{Checkpoint, Fault, Record, Service, Snapshot, Step};
 
-use crate::{lazy::LazyTable, metrics, run::unexpected, seen::SeenIds};
+use crate::{lazy::LazyTable, metrics, seen::SeenIds};
 
 pub(crate) struct PaymentsService {
     store: SnapshotStore,
@@ -96,7 +96,7 @@ impl Service for PaymentsService {
                 commands.iter().try_for_each(|command| self.command(command, step))
             }
             "accounts" => input.events()?.iter().try_for_each(|event| self.note(event)),
-            _ => Err(unexpected(input)),
+            _ => Err(input.unexpected("the payments service")),
         }
     }
 

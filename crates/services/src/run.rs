@@ -9,7 +9,7 @@ use std::{
 use domain::{Shard, Table, fraud::Limits};
 use projections::{Rows, SnapshotStore, StoreError};
 use serde::Serialize;
-use streams::{Checkpoint, Engine, Fault, Host, LogName, Record, Service, Snapshot};
+use streams::{Checkpoint, Engine, Fault, Host, LogName, Service, Snapshot};
 
 use crate::{
     accounts::AccountsService, customers::CustomersService, fraud::FraudService, ledger::LedgerService, payments::PaymentsService,
@@ -129,10 +129,4 @@ pub(crate) fn snapshot(store: SnapshotStore, rows: Rows, changed: Result<(), Sto
         store.faulted(changed)?;
         store.write(rows, &checkpoint)
     })
-}
-
-/// A record of a log that the service is not made to read.
-pub(crate) fn unexpected(record: &Record) -> Fault {
-    let why = "this service does not read such a log; see its readers in streams.yaml".to_owned();
-    Fault::Unreadable { log: record.log.clone(), seq: record.seq, why }
 }

@@ -19,6 +19,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Pause between attempts to connect, first and longest: a server that is back is found at once.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(400);
+/// Attempts at one more connection after which it is said that there is none: some ten seconds.
+const COMPLAIN_EVERY: u32 = 25;
 /// A connection that answers no ping for two of these is given up.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -58,13 +60,19 @@ pub enum ConnectError {
     },
 }
 
-/// A URL as it may be shown: without the name and the password that may stand in it.
-fn shown(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
+/// The servers that are named, with commas between them: any node of a cluster will do.
+fn servers(urls: &str) -> Vec<&str> {
+    urls.split(',').map(str::trim).collect()
+}
+
+/// URLs as they may be shown: without the names and passwords that may stand in them.
+fn shown(urls: &str) -> String {
+    let without_password = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
         (None, Some((_, host))) => host.to_owned(),
         (_, None) => url.to_owned(),
-    }
+    };
+    servers(urls).into_iter().map(without_password).collect::<Vec<_>>().join(", ")
 }
 
 /// A connection to nats-server that mends itself.
@@ -78,7 +86,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Connects to the server at `url`.
+    /// Connects to the server at `url`, or to one of several that have commas between them.
     ///
     /// # Errors
     /// [`ConnectError`], where nobody answers within five seconds or the server will not do.
@@ -87,7 +95,7 @@ impl Broker {
         let leaving = CancellationToken::new();
         let deadline = tokio::time::Instant::now() + CONNECT_WAIT;
         let client = loop {
-            match options(sender.clone(), Some(leaving.clone())).connect(url).await {
+            match options(sender.clone(), Some(leaving.clone())).connect(servers(url)).await {
                 Ok(client) => break client,
                 Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(RECONNECT_PAUSE_MAX).await,
                 Err(error) => return Err(ConnectError::Unreachable { url: shown(url), why: error.to_string() }),
@@ -103,16 +111,28 @@ impl Broker {
         Ok(Self::on(client, url.to_owned(), link, leaving, Feeds::default()).await)
     }
 
+    /// The longest message that the server takes, in bytes.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.jetstream.client().server_info().max_payload
+    }
+
     /// One more connection of this process to the same server, so that what reads far behind does not stand in the way
     /// of others: a server cuts a connection for which more than 64 MiB wait. Its coming and going is
     /// not said again. Tries until it can, or until the server is left.
     pub async fn another(&self) -> Self {
         let (sender, link) = watch::channel(Link::default());
+        let mut attempts = 0_u32;
         loop {
-            match options(sender.clone(), None).connect(&self.url).await {
+            match options(sender.clone(), None).connect(servers(&self.url)).await {
                 Ok(client) => return Self::on(client, self.url.clone(), link, self.leaving.clone(), self.feeds.clone()).await,
                 Err(_) if self.leaving.is_cancelled() => return self.clone(),
-                Err(_) => tokio::time::sleep(RECONNECT_PAUSE_MAX).await,
+                Err(error) => {
+                    attempts += 1;
+                    if attempts.is_multiple_of(COMPLAIN_EVERY) && self.link.borrow().connected {
+                        tracing::warn!(url = shown(&self.url), attempts, %error, "nats-server takes no further connection of this process; still trying");
+                    }
+                    tokio::time::sleep(RECONNECT_PAUSE_MAX).await;
+                }
             }
         }
     }
@@ -191,6 +211,14 @@ fn is_new_enough(version: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn names_and_passwords_of_servers_are_not_shown() {
+        assert_eq!(
+            super::shown("nats://lisa:secret@one:4222, tls://two,three:4222,token@four"),
+            "nats://one:4222, tls://two, three:4222, four"
+        );
+    }
+
     #[test]
     fn old_servers_are_told_from_new_ones() {
         assert!(super::is_new_enough("2.12.0") && super::is_new_enough("v2.15.1") && super::is_new_enough("3.0.0-beta"));

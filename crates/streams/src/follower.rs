@@ -203,8 +203,17 @@ pub(crate) async fn recognise(log: &Log, after: &Mark) -> Result<LogInfo, Interr
     if info.last < seq {
         return Err(Fault::LostTail { log: name, last: info.last, expected: seq }.into());
     }
-    if seq > 0 && after.chain.is_some() && log.read(seq, created).await??.mark().chain != after.chain {
-        return Err(Fault::Replaced { log: name, seq }.into());
+    if seq > 0 && after.chain.is_some() {
+        let read = log.read(seq, created).await;
+        if read.is_err() && !log.has(seq).await? {
+            return Err(Fault::Gap { log: name, after: seq - 1, found: seq + 1 }.into());
+        }
+        if read??.mark().chain != after.chain {
+            return Err(Fault::Replaced { log: name, seq }.into());
+        }
+    }
+    if info.records == 0 && info.last > seq {
+        return Err(Fault::Gap { log: name, after: seq, found: info.last + 1 }.into());
     }
     Ok(info)
 }

@@ -175,8 +175,8 @@ fn refusal(error: &PublishError, draft: &Draft) -> AppendError {
         PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => AppendError::Unknown(error.to_string()),
         PublishErrorKind::WrongLastMessageId | PublishErrorKind::Other => match code() {
             Some(code) if WRONG_LAST_SEQUENCE.contains(&code) => AppendError::Refused,
-            Some(_) => AppendError::Unavailable(error.to_string()),
-            None => AppendError::Unknown(error.to_string()),
+            // A server that could not store it says so; where there are replicas, these may have.
+            Some(_) | None => AppendError::Unknown(error.to_string()),
         },
     }
 }

@@ -219,7 +219,19 @@ impl Record {
     /// # Errors
     /// [`Fault::Unreadable`], where one is not known here.
     pub fn decode<E: DeserializeOwned>(&self) -> Result<Vec<E>, Fault> {
-        encoding::decode(&self.payload).map_err(|error| Fault::Unreadable { log: self.log.clone(), seq: self.seq, why: error.to_string() })
+        encoding::decode(&self.payload).map_err(|error| self.unreadable(error.to_string()))
+    }
+
+    /// The fault of one that cannot be understood.
+    #[must_use]
+    pub fn unreadable(&self, why: String) -> Fault {
+        Fault::Unreadable { log: self.log.clone(), seq: self.seq, why }
+    }
+
+    /// The fault of one in a log that `reader` is not made to read.
+    #[must_use]
+    pub fn unexpected(&self, reader: &str) -> Fault {
+        self.unreadable(format!("{reader} does not read {}: see its readers in streams.yaml", self.log.base()))
     }
 
     /// Its size in bytes, without headers.

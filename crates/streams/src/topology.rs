@@ -156,10 +156,14 @@ impl Topology {
                 Some(_) => {}
             }
         }
-        match self.logs.iter().find(|log| made_for.logs.iter().all(|needed| needed.name != log.name)) {
-            Some(log) => fail(format!("log {} is not one that anything here writes or reads", log.name)),
-            None => Ok(()),
+        if let Some(log) = self.logs.iter().find(|log| made_for.logs.iter().all(|needed| needed.name != log.name)) {
+            return fail(format!("log {} is not one that anything here writes or reads", log.name));
         }
+        let in_order = |topology: &Self| topology.logs.iter().map(|log| log.name.clone()).collect::<Vec<_>>();
+        if in_order(self) != in_order(made_for) {
+            return fail(format!("logs must stand in this order: {}", in_order(made_for).join(", ")));
+        }
+        Ok(())
     }
 
     /// The logs that `reader` follows for `shard`, in the order of the file.
@@ -268,6 +272,10 @@ logs:
             let error = check(text).expect_err("refused");
             assert!(error.starts_with("mine: ") && error.contains(expected), "{error}");
         }
+        let mut turned = made_for.clone();
+        turned.logs.reverse();
+        let error = turned.check_logs(&made_for, "mine").expect_err("readers take logs in their order").to_string();
+        assert!(error.starts_with("mine: logs must stand in this order: "), "{error}");
     }
 
     #[test]

@@ -62,6 +62,7 @@ async fn what_is_wrong_is_said_on_one_line_with_what_to_do() {
         (&["--jwks", "/nowhere.json", "--jwt-issuer", "i", "--jwt-audience", "a"], "/nowhere.json"),
         (&["--jwks", "keys.json", "--jwt-issuer", "i", "--jwt-audience", "a", "--jwt-algorithms", "HS256"], "RS256"),
         (&["--jwks", "keys.json", "--jwt-secret", SECRET], "cannot be used with"),
+        (&["--jwt-secret", SECRET, "--log", "info,[nonsense"], "--log"),
     ] {
         let Output { status, stderr, .. } = Dev::output(&[&["serve", "--data", &data], arguments].concat()).await.expect("it ends");
         let text = String::from_utf8(stderr).expect("text");

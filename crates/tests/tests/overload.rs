@@ -1,10 +1,15 @@
 //! More than can be taken: refused at once, with a hint when to come again, and nothing of it stored.
 
+use std::sync::Arc;
+
+use domain::{CommandId, CustomerId, Email, customers::CustomerCommand};
 use futures_util::future::join_all;
 use reqwest::header::RETRY_AFTER;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::{Dev, Nats, eventually, freeze, load::holders};
+use streams::{Broker, CommandAppender, Cursor, LogName};
+use tests::{Client, Dev, Nats, eventually, freeze, load::holders};
+use tokio_util::sync::CancellationToken;
 
 /// With the longest references, together more than the bodies that a gateway lets in at once.
 const BULKS: usize = 30;
@@ -50,6 +55,8 @@ async fn what_is_too_much_is_refused_at_once_and_nothing_of_it_is_stored() {
     })
     .await
     .expect("refused");
+    let read = lisa.execute("{ viewer { accounts { nodes { payments(first: 1) { nodes { id } } } } } }").await;
+    assert!(read.is_ok(), "reads go on while nothing can be appended: {read:?}");
     nats.signal(Signal::CONT).expect("goes on");
 
     let answers: Vec<_> = join_all(sent).await.into_iter().map(|answer| answer.expect("no panic")).collect();
@@ -59,8 +66,6 @@ async fn what_is_too_much_is_refused_at_once_and_nothing_of_it_is_stored() {
         assert_eq!(retry_after.as_ref().map(|value| value.as_bytes()), Some(&b"1"[..]));
         assert_eq!(answer["errors"][0]["extensions"], json!({ "code": "OVERLOADED", "retryAfterMs": 1_000 }));
     }
-    let status = lisa.execute("{ viewer { accounts { nodes { payments(first: 1) { nodes { id } } } } } }").await;
-    assert!(status.is_ok(), "reads go on: {status:?}");
 
     // Whoever was refused, or does not know, comes again with the same keys: every payment is made once.
     for number in 0..BULKS {
@@ -71,4 +76,37 @@ async fn what_is_too_much_is_refused_at_once_and_nothing_of_it_is_stored() {
     let all = json!({ "booked": { "amount": "99925.00" }, "version": BULKS * BULK + 1 });
     let is_booked = || async { Ok((lisa.execute(&query).await?["account"]["balance"] == all).then_some(())) };
     eventually("every payment is booked, and once", is_booked).await.expect("booked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_much_larger_than_their_commands_fit_into_the_servers_messages() {
+    // Each brings back the whole customer, with a name of half a kilobyte; a message has a mebibyte, as nats-server has it by itself.
+    const CHANGES: u128 = 4_000;
+    let (nats, data) = (Nats::start().expect("a nats-server"), tempfile::tempdir().expect("a folder"));
+    let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
+    let lisa = Client::new(&serve.address, None).register("Lisa").await.expect("registered");
+    let change = format!("mutation {{ changeCustomer(input: {{ name: \"{}\" }}) {{ customer {{ id }} }} }}", "𠮷".repeat(140));
+    let changed = lisa.execute(&change).await.expect("changed");
+    let customer: CustomerId = changed["changeCustomer"]["customer"]["id"].as_str().expect("an id").parse().expect("an id");
+    assert!(serve.interrupt().await.expect("it ends").1);
+
+    let broker = Broker::connect(&nats.url()).await.expect("connects");
+    let log = broker.log(LogName::new("customer-commands", None));
+    let appender = CommandAppender::start(log, Arc::new(Cursor::default), CancellationToken::new());
+    let change = |number: u128| CustomerCommand::Change {
+        command: CommandId::from_bytes(number.to_be_bytes()),
+        customer,
+        name: None,
+        email: Email::parse(&format!("lisa{number}@example.org")).ok(),
+        at: streams::now(),
+    };
+    for stored in join_all((1..=CHANGES).map(|number| appender.append(change(number)))).await {
+        stored.expect("stored");
+    }
+
+    let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up again");
+    let lisa = lisa.at(&serve.address);
+    let last = format!("lisa{CHANGES}@example.org");
+    let is_last = || async { Ok((lisa.execute("{ viewer { email } }").await?["viewer"]["email"] == last).then_some(())) };
+    eventually("every change is made", is_last).await.expect("changed");
 }

@@ -8,6 +8,10 @@ use std::{fs, path::Path, sync::Arc};
 use domain::{AccountId, Shard};
 use streams::{Broker, Checkpoint, CommandAppender, Cursor, Engine, Fault, Host, LogName, Record, Service, Snapshot, Step, Topology};
 use tests::{Client, Dev, Nats, load::operator};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
 use tokio_util::sync::CancellationToken;
 
 const SHARDS: u16 = 2;
@@ -147,6 +151,39 @@ async fn a_log_that_lost_its_tail_halts_its_shard_and_no_other() {
     is_refused_for_now(&operator.at(&serve.address), &one.target).await;
     let id = tests::eventually("payments of the other shard flow", || async { Ok(one.pay(&serve.address).await.ok()) }).await;
     assert!(id.is_ok());
+}
+
+/// Takes all records of a log away, by nats-server's own protocol.
+async fn purge(nats: &Nats, log: &str) {
+    let purging = async {
+        let mut wire = TcpStream::connect(nats.url().trim_start_matches("nats://")).await?;
+        let inbox = "_INBOX.purge";
+        wire.write_all(format!("CONNECT {{}}\r\nSUB {inbox} 1\r\nPUB $JS.API.STREAM.PURGE.{log} {inbox} 0\r\n\r\n").as_bytes()).await?;
+        let mut lines = BufReader::new(wire).lines();
+        while let Some(line) = lines.next_line().await? {
+            if line.contains("purge_response") {
+                return Ok::<_, std::io::Error>(line);
+            }
+        }
+        Ok(String::new())
+    };
+    let answer = tokio::time::timeout(tests::PATIENCE, purging).await.expect("an answer").expect("a connection");
+    assert!(answer.contains("\"success\":true"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_purged_halts_its_shard() {
+    let (nats, data) = (Nats::start().expect("a nats-server"), tempfile::tempdir().expect("a folder"));
+    let streams = data.path().join("streams.yaml");
+    fs::write(&streams, include_str!("../../../streams.yaml").replace("deny_purge: true", "deny_purge: false")).expect("written");
+    let arguments = ["--streams", streams.to_str().expect("text")];
+    let serve = Dev::serve(&nats, data.path(), &arguments).await.expect("up");
+    let zero = Pair::on(0, &serve.address, &operator(&serve.address).expect("a token")).await;
+    zero.book(&serve.address, 3).await;
+    assert!(serve.interrupt().await.expect("it ends").1);
+    purge(&nats, "ledger-0").await;
+    let serve = Dev::serve(&nats, data.path(), &arguments).await.expect("up again");
+    halted_by("ledger-0", &["ledger-0", "overview-0", "payment-history-0"], &serve).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
