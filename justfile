@@ -32,7 +32,7 @@ check:
 fmt:
     cargo fmt --all
 
-# Measure a release build beside PostgreSQL and a monolith: --quick, --only 1,2,7, --resume FILE, --against FILE, --runs N, --out FILE; see bench/README.md.
+# Measure a release build beside PostgreSQL and a monolith: --quick, --only 1,2,7, --resume FILE, --render FILE, --against FILE, --runs N, --out FILE; see bench/README.md.
 [no-exit-message]
 bench *ARGS:
     cargo build --release --package cli --package bench --bins

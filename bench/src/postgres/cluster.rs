@@ -78,7 +78,8 @@ fn owner() -> anyhow::Result<(u32, u32)> {
 #[derive(Debug)]
 pub(super) struct Cluster {
     child: Child,
-    folder: TempDir,
+    /// Deleted with it.
+    _folder: TempDir,
     port: u16,
     pub(super) programs: Programs,
 }
@@ -101,7 +102,7 @@ impl Cluster {
         command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         command.stdout(log.try_clone()?).stderr(log);
         let child = children::spawn(command)?;
-        Ok(Self { child, folder, port, programs })
+        Ok(Self { child, _folder: folder, port, programs })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -110,10 +111,6 @@ impl Cluster {
 
     pub(super) fn port(&self) -> u16 {
         self.port
-    }
-
-    pub(super) fn folder(&self) -> PathBuf {
-        self.folder.path().to_owned()
     }
 }
 

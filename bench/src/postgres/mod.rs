@@ -4,7 +4,7 @@
 mod cluster;
 mod pgbench;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
 use tokio_postgres::{Client, NoTls};
@@ -82,12 +82,6 @@ impl Postgres {
     #[must_use]
     pub fn url(&self) -> String {
         format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.cluster.port())
-    }
-
-    /// Where its data lies.
-    #[must_use]
-    pub fn folder(&self) -> PathBuf {
-        self.cluster.folder()
     }
 
     /// A connection, which closes when it is dropped.
@@ -190,16 +184,6 @@ impl Postgres {
         let count = "select count(*) filter (where status = 'BOOKED'), count(*) filter (where status = 'REJECTED') from payments";
         let row = self.connect().await?.query_one(count, &[]).await?;
         Ok(Ended { booked: u64::try_from(row.get::<_, i64>(0))?, failed: u64::try_from(row.get::<_, i64>(1))? })
-    }
-
-    /// Bytes of the bank's tables and indexes.
-    ///
-    /// # Errors
-    /// Where it does not answer.
-    pub async fn bytes(&self) -> anyhow::Result<u64> {
-        let size = "select sum(pg_total_relation_size(c.oid))::bigint from pg_class c where relnamespace = 'public'::regnamespace and relkind = 'r'";
-        let bytes: i64 = self.connect().await?.query_one(size, &[]).await?.get(0);
-        Ok(u64::try_from(bytes)?)
     }
 }
 

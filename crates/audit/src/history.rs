@@ -181,12 +181,12 @@ impl History {
     /// Compares all tables.
     pub(crate) fn finish(&mut self, log: &LogName, findings: &mut Findings) {
         let Self { compared, rows, newest, shard } = self;
-        let place_of = |row: &Expected| row.accepted;
+        let seq_of = |row: &Expected| row.accepted;
         let found = compared.inspection.numbers();
         let count = compared.table("number of", log, found, findings, |id| {
             let row = rows.get_mut(id)?;
             (!std::mem::replace(&mut row.is_numbered, true)).then_some(())?;
-            Some((row.number, place_of(row)))
+            Some((row.number, seq_of(row)))
         });
         let end = Place::of_record(log, compared.mark(log));
         compared.row(end, count == rows.len() as u64, findings, || format!("it numbers {count} payments, the logs have {}", rows.len()));
@@ -194,7 +194,7 @@ impl History {
         compared.table("newest payment of", log, found, findings, |account| newest.remove(account));
         crate::directory::missing(compared, "newest payment of", log, newest, findings, ToString::to_string);
         let held = rows.values().filter(|row| row.status == PaymentStatus::Held);
-        let mut held: FxHashMap<u64, ((), u64)> = held.map(|row| (row.number, ((), place_of(row)))).collect();
+        let mut held: FxHashMap<u64, ((), u64)> = held.map(|row| (row.number, ((), seq_of(row)))).collect();
         let found = compared.inspection.held();
         compared.table("held payment", log, found, findings, |number| held.remove(number));
         crate::directory::missing(compared, "held payment", log, &held, findings, ToString::to_string);

@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test may fail loudly")]
 
-use std::{fs, path::Path, process::Output};
+use std::{cell::Cell, fs, path::Path, process::Output};
 
 use domain::{
     AccountId, Shard,
@@ -124,24 +124,20 @@ async fn a_bank_passes_while_it_runs_and_when_it_has_stopped() {
     let operator = Client::new(&dev.address, Some(String::from_utf8(token.stdout).expect("text").trim()));
     let arguments = ["audit", "--json", "--data", folder];
     let address = dev.address.clone();
-    // Until one audit has had its whole time beside them.
-    let (mut audits, mut rounds) = (0, 0);
-    while audits == 0 {
-        rounds += 1;
-        let traffic = payments(&address, &operator);
-        tokio::pin!(traffic);
-        loop {
-            tokio::select! {
-                () = &mut traffic => break,
-                output = Dev::output(&arguments) => {
-                    let (code, report) = report(&output.expect("it runs"));
-                    assert_eq!((code, &report["violations"]), (Some(0), &0.into()), "{report:#}");
-                    assert_eq!(report["models"][0]["state"]["not-compared"], "it is in use by a running process");
-                    audits += 1;
-                }
-            }
+    let (rounds, is_audited) = (Cell::new(0), Cell::new(false));
+    let traffic = async {
+        while !is_audited.get() {
+            payments(&address, &operator).await;
+            rounds.set(rounds.get() + 1);
         }
-    }
+    };
+    let audited = async {
+        let (code, report) = report(&Dev::output(&arguments).await.expect("it runs"));
+        assert_eq!((code, &report["violations"]), (Some(0), &0.into()), "{report:#}");
+        assert_eq!(report["models"][0]["state"]["not-compared"], "it is in use by a running process");
+        is_audited.set(true);
+    };
+    tokio::time::timeout(tests::PATIENCE, async { tokio::join!(traffic, audited) }).await.expect("the audit ends");
     assert!(dev.interrupt().await.expect("it ends").1);
     let (code, report) = report(&Dev::output(&arguments).await.expect("it runs"));
     assert_eq!(code, Some(0), "{report:#}");
@@ -149,7 +145,7 @@ async fn a_bank_passes_while_it_runs_and_when_it_has_stopped() {
     let sum = |field: &str| {
         report["shards"].as_array().expect("a list").iter().map(|shard| shard["payments"][field].as_u64()).sum::<Option<u64>>()
     };
-    assert_eq!((sum("under_way"), sum("held")), (Some(0), Some(rounds)));
+    assert_eq!((sum("under_way"), sum("held")), (Some(0), Some(rounds.get())));
     assert!(sum("returned") > Some(0) && sum("rejected") > Some(0));
 }
 

@@ -245,9 +245,13 @@ async fn pages_follow_each_other_without_gap_or_repeat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_final_status_is_never_taken_back() {
     let bank = bank(&[]).await;
-    let mut returned = 0;
-    for name in ["Ada", "Ben", "Cleo", "Dan", "Eve", "Finn"] {
-        let payee = Client::new(&bank.dev.address, None).register(name).await.expect("registered");
+    let (mut booked, mut returned) = (0, 0);
+    // Whether a credit meets an account that was frozen after the check is a matter of luck, so there are some more tries.
+    for number in 0..60 {
+        if number >= 6 && returned > 0 {
+            break;
+        }
+        let payee = Client::new(&bank.dev.address, None).register(&format!("Ada{number}")).await.expect("registered");
         let (account, iban) = payee.open_account("EUR").await.expect("opened");
         let payments = futures_util::future::join_all((0..10).map(|_| bank.pay(&iban, "0.10", "EUR", "", ", waitFor: FINAL")));
         let freeze =
@@ -265,11 +269,12 @@ async fn a_final_status_is_never_taken_back() {
             let finals = ["BOOKED", "REJECTED", "RETURNED"];
             let history = told["payment"]["history"].as_array().expect("a list");
             assert_eq!(history.iter().filter(|step| finals.iter().any(|status| step["status"] == *status)).count(), 1, "{told}");
-            returned += u32::from(told["payment"]["status"] != "BOOKED");
+            booked += i64::from(told["payment"]["status"] == "BOOKED");
+            returned += u32::from(told["payment"]["status"] == "RETURNED");
         }
     }
-    let spent = i64::from(60 - returned) * 10;
-    assert_eq!(bank.balance(&bank.lisa, &bank.lisa_account).await, 10_000 - spent);
+    assert!(returned > 0, "one comes back, which is where a status could be taken back");
+    assert_eq!(bank.balance(&bank.lisa, &bank.lisa_account).await, 10_000 - 10 * booked);
 }
 
 #[tokio::test(flavor = "multi_thread")]

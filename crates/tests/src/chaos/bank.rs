@@ -122,7 +122,7 @@ pub struct Bank {
     pub model_disks: [Disk; 2],
 }
 
-/// The most that `--daily-limit` takes, in minor units.
+/// A daily limit that no campaign comes to, in minor units.
 const MOST_A_DAY: &str = "1000000000000000";
 
 impl Bank {
