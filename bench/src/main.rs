@@ -12,7 +12,8 @@ use bench::{
     bench::Bench,
     compare::Comparison,
     machine::{self, Machine},
-    measure, pages,
+    measure::{self, growth},
+    pages,
     plan::Plan,
     result::{Report, SCHEMA},
 };
@@ -94,6 +95,9 @@ async fn take(args: &Args, mut report: Report, file: &Path) -> anyhow::Result<Re
     let numbers: Vec<u8> = measure::NUMBERS.into_iter().filter(|number| args.only.is_empty() || args.only.contains(number)).collect();
     let plan = Plan { runs: report.runs, ..if report.quick { Plan::quick() } else { Plan::full() } };
     let mut bench = Bench::new(plan)?;
+    if numbers.contains(&growth::NUMBER) && !report.has(growth::NUMBER) {
+        growth::without_room(&bench).iter().for_each(|why| eprintln!("bench: this will be left out: {why}"));
+    }
     for number in numbers {
         if report.has(number) {
             continue;

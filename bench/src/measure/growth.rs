@@ -16,7 +16,8 @@ use super::{
     payments::{postgres, run, run_postgres, throughput},
 };
 
-const NUMBER: u8 = 8;
+/// Its number.
+pub const NUMBER: u8 = 8;
 /// What a large bank is to reach of what a small one does in the same run, in percent.
 const GOAL_PERCENT: f64 = 80.0;
 /// PostgreSQL is compared with up to so many accounts.
@@ -29,8 +30,7 @@ const MOST_OF_POSTGRES: u64 = 1_000_000;
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let mut left_out = Vec::new();
     for accounts in bench.plan.many_accounts.clone() {
-        // The largest leave little room on a disk.
-        let payments = if accounts > MOST_OF_POSTGRES { bench.plan.payments_of_many } else { bench.plan.payments };
+        let payments = payments_of(bench, accounts);
         if let Err(why) = ensure_room(accounts, of_all_runs(bench, payments)) {
             left_out.push(why.to_string());
             continue;
@@ -52,6 +52,19 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     }
     anyhow::ensure!(left_out.is_empty(), "left out: {}", left_out.join("; "));
     Ok(())
+}
+
+/// What will be left out as the disk is now: it is better known before hours have gone by.
+pub fn without_room(bench: &Bench) -> Vec<String> {
+    let plan = &bench.plan;
+    let many = plan.many_accounts.iter().map(|accounts| (*accounts, of_all_runs(bench, payments_of(bench, *accounts))));
+    let long = (plan.accounts, plan.many_payments + of_all_runs(bench, plan.payments_of_many));
+    many.chain([long]).filter_map(|(accounts, payments)| ensure_room(accounts, payments).err()).map(|why| why.to_string()).collect()
+}
+
+/// Payments of a run with so many accounts: the largest banks leave little room on a disk.
+fn payments_of(bench: &Bench, accounts: u64) -> u64 {
+    if accounts > MOST_OF_POSTGRES { bench.plan.payments_of_many } else { bench.plan.payments }
 }
 
 async fn open(bench: &Bench, accounts: u64) -> anyhow::Result<Bank> {
