@@ -22,12 +22,9 @@ use crate::{
     feed::Writer, metrics::WriterMetrics, now, snapshots::Snapshots,
 };
 
-/// What one step takes, where the server's limit of a message lets it.
+/// What one step takes, where the server's limit of a message lets it. What a first record alone may exceed this by is bounded by the
+/// gateway's command records.
 const STEP: Batches = Batches { records: 256, bytes: 256 * 1024 };
-/// How many times its bytes a step may come to: a review of 98 bytes brings back an order of up to 830, and a new e-mail address of 93
-/// a customer of up to 630. What is paid and booked grows by less than 1.7. What a first record alone may exceed a step by is bounded
-/// by the gateway's command records.
-const MOST_GROWTH: usize = 10;
 /// Pause before starting over after an append without an answer, so that an outage is not polled hot …
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
 /// … and the longest, of an append that is refused again and again: each time a snapshot is read, and the log after it.
@@ -78,6 +75,9 @@ pub type Snapshot = Box<dyn FnOnce() -> Result<(), Fault> + Send>;
 
 /// What the engine runs.
 pub trait Service: Send + Sync + 'static {
+    /// How many times the bytes of what it reads its events may have: what is paid and booked grows by less than 1.7.
+    const MOST_GROWTH: usize = 2;
+
     /// What its own log holds.
     type Event: Serialize + DeserializeOwned + Send + Sync + 'static;
 
@@ -284,7 +284,7 @@ impl<S: Service> Engine<S> {
             self.fold(&mut at, &record).await?;
         }
         let marks = self.inputs.iter().map(|log| (log.clone(), at.inputs.get(log).copied().unwrap_or_default())).collect();
-        let inputs = Inputs::follow(&self.host.broker, marks, &at.cursor, step_of(self.host.broker.max_payload()));
+        let inputs = Inputs::follow(&self.host.broker, marks, &at.cursor, step_of(self.host.broker.max_payload(), S::MOST_GROWTH));
         // What is decided from here on rests on all of the read models, also on what they were ahead.
         at.cursor.merge(inputs.taken());
         Ok(Some((at, inputs)))
@@ -376,7 +376,7 @@ impl<S: Service> Engine<S> {
     }
 }
 
-/// What one step takes where a message has at most `payload` bytes.
-fn step_of(payload: usize) -> Batches {
-    Batches { bytes: STEP.bytes.min(payload / MOST_GROWTH), ..STEP }
+/// What one step takes where a message has at most `payload` bytes, and events so many times the bytes of what they follow from.
+fn step_of(payload: usize, growth: usize) -> Batches {
+    Batches { bytes: STEP.bytes.min(payload / growth), ..STEP }
 }
