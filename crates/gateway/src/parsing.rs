@@ -30,15 +30,25 @@ const NO_DOCUMENT: &str = "The query is not a GraphQL document.";
 /// Parses a document; what is wrong with it is said without the parser's rules.
 pub(crate) fn parse(text: &str) -> Result<ExecutableDocument, ServerError> {
     check_text(text)?;
-    let parsed = parse_query(text).or_else(|error| respelled(text).map_or(Err(error), parse_query));
-    parsed.map_err(|error| {
-        let place = error.positions().next();
-        // A syntax error's own text lists the parser's rules.
-        if let parser::Error::Syntax { .. } = error {
-            return bad_request(NO_DOCUMENT, place);
-        }
-        bad_request(&format!("The query cannot be taken: {error}."), place)
-    })
+    match parse_query(text) {
+        Ok(document) => Ok(document),
+        Err(error) => match respelled(text) {
+            Some(text) => {
+                check_text(&text)?;
+                parse_query(text).map_err(|error| refusal(&error))
+            }
+            None => Err(refusal(&error)),
+        },
+    }
+}
+
+fn refusal(error: &parser::Error) -> ServerError {
+    let place = error.positions().next();
+    // A syntax error's own text lists the parser's rules.
+    if let parser::Error::Syntax { .. } = error {
+        return bad_request(NO_DOCUMENT, place);
+    }
+    bad_request(&format!("The query cannot be taken: {error}."), place)
 }
 
 /// A bracket that is open.

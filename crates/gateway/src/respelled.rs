@@ -7,9 +7,9 @@ use crate::parsing::{behind_text, is_ignored};
 /// Digits of a code unit behind `\u`.
 const DIGITS: usize = 4;
 
-/// The same document with no space between a type and its brackets or its `!`, and with characters in the place of their escapes that
-/// are longer than one code unit (GraphQL §2.9.4): of the former the parser takes none, of the latter no pair and no `\u{…}`. None,
-/// where that changes nothing.
+/// The same document with no space between a type and its brackets or its `!`, and with no pair of code units and no `\u{…}` among the
+/// escapes of its texts (GraphQL §2.9.4), but the character itself, or one code unit: the others the parser does not take. None, where
+/// that changes nothing.
 pub(crate) fn respelled(text: &str) -> Option<String> {
     let mut document = String::with_capacity(text.len());
     let mut rest = text;
@@ -56,7 +56,11 @@ fn with_characters(literal: &str) -> Cow<'_, str> {
         text += before;
         match escaped(after) {
             Some((character, behind)) => {
-                text.push(character);
+                match u16::try_from(u32::from(character)) {
+                    // It may be a quotation mark, which must not end the text.
+                    Ok(unit) => text += &format!("\\u{unit:04X}"),
+                    Err(_) => text.push(character),
+                }
                 rest = behind;
             }
             None => {
@@ -105,10 +109,17 @@ mod tests {
             ("query($a: [\n# all\nID!]) { a }", "query($a: [ID!]) { a }"),
             (r#"{ a(b: "\uD83D\uDE00 \\uD83D\\uDE00") }"#, r#"{ a(b: "😀 \\uD83D\\uDE00") }"#),
             (r#"{ a(b: "\u{1F600}\"[ ]") }"#, r#"{ a(b: "😀\"[ ]") }"#),
+            (r#"{ a(b: "\u{22}[\u{5C}\u{0a}") }"#, r#"{ a(b: "\u0022[\u005C\u000A") }"#),
         ] {
             assert_eq!(respelled(text).as_deref(), Some(expected));
             assert!(parse(text).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn no_text_ends_earlier_than_it_did() {
+        // Whatever hides brackets from the count would overflow the parser's stack.
+        assert!(parse(&format!(r#"{{ a(b: "\u{{22}}{}") }}"#, "[".repeat(10_000))).is_ok());
     }
 
     #[test]
