@@ -2,9 +2,13 @@
 //! that nothing in one log rests on what is behind the end of another. This module must never
 //! interpret a record.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use streams::{Broker, Cursor, LogName, Topology};
+use streams::{Broker, Cursor, LEADER_WAIT, LogName, Topology};
+use tokio::time::{Instant, sleep};
+
+/// Pause before a leader is asked again.
+const ASK_AGAIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why an audit could not look.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +71,7 @@ impl Ends {
         }
         // What was read so far may rest on what was appended meanwhile.
         for (log, end) in &mut ends.0 {
-            end.last = broker.log(log.clone()).info().await.map_err(|why| AuditError::Log { log: log.clone(), why })?.last;
+            end.last = last_of(broker, log, end.seq).await?;
         }
         Ok(ends)
     }
@@ -92,8 +96,7 @@ impl Ends {
         for (log, end) in &mut self.0 {
             let wanted = required.get(log);
             if wanted > end.last {
-                let info = broker.log(log.clone()).info().await.map_err(|why| AuditError::Log { log: log.clone(), why })?;
-                end.last = info.last;
+                end.last = last_of(broker, log, wanted).await?;
             }
             if wanted.min(end.last) > end.seq {
                 end.seq = wanted.min(end.last);
@@ -127,6 +130,18 @@ impl Ends {
     /// All of it.
     pub(crate) fn records(&self) -> u64 {
         self.0.values().map(|end| end.seq).sum()
+    }
+}
+
+/// Where a log ends of which somebody has seen the record `seen`: a new leader may not know that of its quorum for a while.
+async fn last_of(broker: &Broker, log: &LogName, seen: u64) -> Result<u64, AuditError> {
+    let since = Instant::now();
+    loop {
+        let info = broker.log(log.clone()).info().await.map_err(|why| AuditError::Log { log: log.clone(), why })?;
+        if info.last >= seen || info.replicas == 1 || since.elapsed() > LEADER_WAIT {
+            return Ok(info.last);
+        }
+        sleep(ASK_AGAIN_PAUSE).await;
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) struct Payments {
     shards: u16,
     table: FxHashMap<PaymentId, Payment>,
     /// Reviews as commands, and, once they are passed on, those of a payment by record.
-    commanded: FxHashMap<CommandId, u64>,
+    commanded: FxHashMap<CommandId, (PaymentId, ReviewDecision, u64)>,
     reviews: FxHashMap<PaymentId, Vec<(CommandId, ReviewDecision, u64)>>,
     pub crossings: Vec<Crossing>,
     returns: Vec<Return>,
@@ -113,7 +113,9 @@ impl Payments {
                 // The first order with an id is the payment; what comes later under it is a repeat.
                 self.table.entry(order.id).or_insert(payment);
             }
-            PaymentCommand::Reviewed(review) => drop(self.commanded.insert(review.command, place.seq)),
+            PaymentCommand::Reviewed(Review { payment, command, decision, .. }) => {
+                self.commanded.insert(*command, (*payment, *decision, place.seq));
+            }
         }
     }
 
@@ -135,8 +137,9 @@ impl Payments {
     }
 
     fn reviewed(&mut self, place: Place<'_>, review: &Review, findings: &mut Findings) {
-        let was_asked = self.commanded.remove(&review.command).is_some();
-        findings.expect(Check::Payments, place, was_asked, || format!("{} is reviewed, which nobody asked for", review.payment));
+        let asked = self.commanded.remove(&review.command);
+        let was_asked = asked.is_some_and(|(payment, decision, _)| (payment, decision) == (review.payment, review.decision));
+        findings.expect(Check::Payments, place, was_asked, || format!("{} is reviewed as nobody asked for", review.payment));
         // One that comes before the payment, or after its rejection, has no effect.
         if self.table.get(&review.payment).is_some_and(|payment| payment.stage == Stage::Validated) {
             self.reviews.entry(review.payment).or_default().push((review.command, review.decision, place.seq));
@@ -296,7 +299,7 @@ impl Payments {
 
     /// Reviews that were asked for up to record `read` of the commands and not passed on.
     pub(crate) fn lost_reviews(&self, read: u64) -> impl Iterator<Item = u64> {
-        self.commanded.values().copied().filter(move |seq| *seq <= read)
+        self.commanded.values().map(|(.., seq)| *seq).filter(move |seq| *seq <= read)
     }
 }
 

@@ -209,6 +209,9 @@ fn a_held_payment_waits_and_a_lost_review_is_named() {
     let review = vec![Said::Command(PaymentCommand::Reviewed(review())), Said::Payment(PaymentEvent::Reviewed(review()))];
     let said = [held[..2].to_vec(), review, held[2..].to_vec()].concat();
     assert_eq!(found(&said), one(Check::Payments, "payments-0", 2));
+    let declined = Review { decision: ReviewDecision::Decline, ..self::review() };
+    let other = vec![Said::Command(PaymentCommand::Reviewed(self::review())), Said::Payment(PaymentEvent::Reviewed(declined))];
+    assert_eq!(found(&[held, other].concat()), one(Check::Payments, "payments-0", 2), "what was passed on is not what was asked for");
 }
 
 #[test]

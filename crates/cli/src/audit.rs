@@ -39,10 +39,16 @@ pub(crate) async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
         Some(url) => Source { url: url.clone(), own: None },
         None => Source::of(&folders, &borrowed, args.nats_server.as_deref())?,
     };
-    if let Some((server, _)) = &source.own {
-        server.until_listening().await;
-    }
-    let outcome = look(&source.url, &folders).await;
+    let listens = match &source.own {
+        Some((server, _)) => {
+            server.until_listening().await.context("the store cannot be read: it must be writable, as it is for its own server")
+        }
+        None => Ok(()),
+    };
+    let outcome = match listens {
+        Ok(()) => look(&source.url, &folders).await,
+        Err(error) => Err(error),
+    };
     source.stop();
     let report = outcome?;
     show(&report, args.json)?;

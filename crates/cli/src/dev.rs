@@ -45,7 +45,7 @@ pub(crate) async fn run(args: DevArgs) -> anyhow::Result<()> {
     let url = format!("nats://127.0.0.1:{nats_port}");
     let serving = tokio::select! {
         serving = async {
-            server.until_listening().await;
+            server.until_listening().await.with_context(|| nats_log(data.path()))?;
             let broker = Broker::connect(&url).await.with_context(|| nats_log(data.path()))?;
             streams::apply(&broker, &topology).await.map_err(|why| anyhow!(why))?;
             let host = Host::new(broker, Arc::clone(&topology));

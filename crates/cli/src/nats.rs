@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Seek as _, SeekFrom},
     net::{Ipv4Addr, TcpListener},
     os::unix::process::{CommandExt as _, parent_id},
     path::{Path, PathBuf},
@@ -34,8 +35,14 @@ pub(crate) const NATS_PORT: u16 = 4222;
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// How often it is asked whether it can still write.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-/// Pause before it is started again, so that one that cannot start does not spin.
+/// Pause before it is started again …
 const RESTART_PAUSE: Duration = Duration::from_millis(250);
+/// … which doubles up to this for one that ends each time before it has lived for so long: it cannot start, and its log may lie on
+/// the disk that is full.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const STARTED_AFTER: Duration = Duration::from_secs(2);
+/// So much of the end of its log has its last line.
+const LAST_BYTES: u64 = 4096;
 /// How long it may read its store before it listens: some hundred gigabytes, at the speed of a slow disk.
 const READ_WAIT: Duration = Duration::from_secs(30 * 60);
 /// After this long whoever waits for it is told why.
@@ -43,6 +50,7 @@ const LONG: Duration = Duration::from_secs(3);
 /// In a data folder: the store, and the configuration.
 pub(crate) const STORE: &str = "nats";
 const CONFIG: &str = "nats-server.conf";
+const LOG: &str = "nats-server.log";
 /// Messages up to the size that NATS itself calls sensible; ours stay far below one mebibyte.
 const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 
@@ -52,6 +60,7 @@ pub(crate) struct NatsServer {
     stop: mpsc::Sender<()>,
     watcher: Option<JoinHandle<()>>,
     port: u16,
+    log: PathBuf,
     has_ended: Arc<AtomicBool>,
 }
 
@@ -64,23 +73,25 @@ impl NatsServer {
     /// The same on a store that lies elsewhere than its configuration and log.
     pub(crate) fn start_on(store: &Path, program: &Path, folder: &Path, port: u16) -> anyhow::Result<Self> {
         let config = write_config(folder, store, port)?;
-        let (program, log, has_ended) = (program.to_owned(), folder.join("nats-server.log"), Arc::default());
-        let command = Supervised { program, folder: folder.to_owned(), config, log, has_ended: Arc::clone(&has_ended) };
+        let (program, log, has_ended) = (program.to_owned(), folder.join(LOG), Arc::default());
+        let command = Supervised { program, folder: folder.to_owned(), config, log: log.clone(), has_ended: Arc::clone(&has_ended) };
         let (stop, stopped) = mpsc::channel();
         let (started, first) = mpsc::channel();
         // One thread for all its life: the kernel ends the child when the thread that started it ends.
         let watcher = std::thread::Builder::new().name("nats-server".to_owned()).spawn(move || command.watch(&stopped, &started))?;
         first.recv().map_err(|_| anyhow!("nats-server could not be started"))??;
-        Ok(Self { stop, watcher: Some(watcher), port, has_ended })
+        Ok(Self { stop, watcher: Some(watcher), port, log, has_ended })
     }
 
-    /// Waits, bounded, until it listens, which it does once it has read its store: after a crash, all of it. Where it has ended instead,
-    /// whoever connects to it says so.
-    pub(crate) async fn until_listening(&self) {
+    /// Waits, bounded, until it listens, which it does once it has read its store: after a crash, all of it.
+    ///
+    /// # Errors
+    /// Its last words, where it has ended instead.
+    pub(crate) async fn until_listening(&self) -> anyhow::Result<()> {
         let (since, mut is_said) = (Instant::now(), false);
         while !self.has_ended.load(Ordering::Relaxed) && since.elapsed() < READ_WAIT {
             if tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_ok() {
-                return;
+                return Ok(());
             }
             if !is_said && since.elapsed() > LONG {
                 is_said = true;
@@ -88,6 +99,7 @@ impl NatsServer {
             }
             tokio::time::sleep(WATCH_INTERVAL).await;
         }
+        bail!("nats-server does not listen, {}", last_words(&self.log))
     }
 
     /// Stops it and waits until it is gone.
@@ -108,10 +120,16 @@ pub(crate) async fn run(args: NatsArgs) -> anyhow::Result<()> {
     stop::on_signal(stop.clone())?;
     let port = free_port(args.port)?;
     let server = NatsServer::start(&program, data.path(), port)?;
-    tracing::info!("Keeping nats-server alive at nats://127.0.0.1:{port}, data in {}", data.path().display());
-    stop.cancelled().await;
+    let listens = tokio::select! {
+        listens = server.until_listening() => listens,
+        () = stop.cancelled() => Ok(()),
+    };
+    if listens.is_ok() {
+        tracing::info!("Keeping nats-server alive at nats://127.0.0.1:{port}, data in {}", data.path().display());
+        stop.cancelled().await;
+    }
     tokio::task::block_in_place(|| server.stop());
-    Ok(())
+    listens.with_context(|| format!("see {}", data.path().join(LOG).display()))
 }
 
 /// `wanted`, or any port for 0, if it is free on loopback now.
@@ -140,14 +158,22 @@ impl Supervised {
         let _ = started.send(Ok(()));
         let mut looked = Instant::now();
         let mut waits_for_room = false;
+        let (mut since, mut pause, mut said) = (Instant::now(), RESTART_PAUSE, String::new());
         loop {
             match stopped.recv_timeout(WATCH_INTERVAL) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return end(&mut child),
             }
             if let Ok(Some(status)) = child.try_wait() {
-                self.say_that_it_died(status);
+                if since.elapsed() > STARTED_AFTER {
+                    (pause, said) = (RESTART_PAUSE, String::new());
+                }
+                self.say_that_it_died(status, &mut said);
+                if !matches!(stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
+                    return;
+                }
                 child = self.spawn_again(child);
+                (since, pause) = (Instant::now(), (pause * 2).min(LONGEST_PAUSE));
             } else if looked.elapsed() >= HEALTH_INTERVAL {
                 looked = Instant::now();
                 let Some(why) = nats_health::write_error(&self.folder, child.id()) else { continue };
@@ -155,7 +181,7 @@ impl Supervised {
                     tracing::warn!(why, "nats-server can no longer write; starting it again");
                     end(&mut child);
                     child = self.spawn_again(child);
-                    waits_for_room = false;
+                    (since, waits_for_room) = (Instant::now(), false);
                 } else if !waits_for_room {
                     tracing::error!(why, "The disk of nats-server is full: free some space, and it is started again");
                     waits_for_room = true;
@@ -166,7 +192,6 @@ impl Supervised {
 
     /// Starts it once more; where that fails, the next look at the one that is gone tries again.
     fn spawn_again(&self, gone: Child) -> Child {
-        std::thread::sleep(RESTART_PAUSE);
         match self.spawn() {
             Ok(child) => child,
             Err(error) => {
@@ -176,11 +201,16 @@ impl Supervised {
         }
     }
 
-    fn say_that_it_died(&self, status: ExitStatus) {
+    /// Says why, unless that is what it `said` the last time.
+    fn say_that_it_died(&self, status: ExitStatus, said: &mut String) {
         self.has_ended.store(true, Ordering::Relaxed);
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let last = log.lines().last().unwrap_or_default();
-        tracing::warn!(%status, last, "nats-server has ended; starting it again");
+        let last = last_words(&self.log);
+        // Its lines begin with the number of the process in brackets, and with when they were written.
+        let cause = last.splitn(3, '[').nth(2).unwrap_or(&last).to_owned();
+        if *said != cause {
+            tracing::warn!(%status, last, "nats-server has ended; starting it again");
+            *said = cause;
+        }
     }
 
     /// By way of this binary, so that it ends with us even when we are killed.
@@ -202,6 +232,20 @@ impl Supervised {
             .spawn()
             .context("nats-server cannot be started")
     }
+}
+
+/// The last line of a log.
+fn last_words(log: &Path) -> String {
+    let read = || {
+        let mut file = fs::File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LAST_BYTES)))?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end)?;
+        std::io::Result::Ok(end)
+    };
+    let end = read().unwrap_or_else(|error| format!("and its log cannot be read: {error}").into_bytes());
+    String::from_utf8_lossy(&end).lines().last().unwrap_or_default().to_owned()
 }
 
 fn end(child: &mut Child) {
@@ -270,7 +314,9 @@ fn write_config(folder: &Path, store: &Path, port: u16) -> anyhow::Result<PathBu
 /// The nats-server to run: the one that is named, or the one on PATH, if it is new enough.
 pub(crate) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let (major, minor) = MIN_SERVER_VERSION;
-    let get_one = format!("run ./just dev, which brings one, or install nats-server {major}.{minor} or newer");
+    let get_one = format!(
+        "run ./just dev, which brings one to .tools/bin, for PATH or --nats-server, or install nats-server {major}.{minor} or newer"
+    );
     if let Some(program) = named {
         let found = version(program).with_context(|| format!("{} is no nats-server that runs here: {get_one}", program.display()))?;
         if found < MIN_SERVER_VERSION {

@@ -19,6 +19,7 @@ use projections::{
     AccountRow, CustomerRow, Directory, Overview, PaymentHistory, PaymentRow, PaymentStatus, Position, Projection, ReadModel, StoreError,
     count_payments,
 };
+use serde::Serialize;
 use streams::{CommandAppender, Host, LogName};
 use tokio::{
     sync::{Mutex, Semaphore},
@@ -94,14 +95,14 @@ impl Bank {
                 let orders = commands.iter().filter(|command| matches!(command, PaymentCommand::Initiated(_))).count();
                 count_payments(PaymentStatus::Accepted, orders as u64);
             };
-            CommandAppender::start_with(host.broker.log(log.clone()), Arc::clone(&seen), host.stop.clone(), stored)
+            CommandAppender::start_with(host.broker.log(log.clone()), Arc::clone(&seen), host.stop.clone(), host.health.clone(), stored)
         };
         Self {
             issuer,
             payments: order_logs.iter().enumerate().map(orders).collect(),
             order_logs,
-            customers: CommandAppender::start(host.broker.log(customer_commands()), Arc::clone(&seen), host.stop.clone()),
-            accounts: CommandAppender::start(host.broker.log(account_commands()), Arc::clone(&seen), host.stop.clone()),
+            customers: commands_to(host, customer_commands(), &seen),
+            accounts: commands_to(host, account_commands(), &seen),
             recent: RecentKeys::default(),
             looked_elsewhere: Arc::default(),
             looks: Semaphore::new(LOOKS),
@@ -329,6 +330,15 @@ impl Bank {
         let Some(account) = self.models.directory.account_by_iban(iban)? else { return Ok(None) };
         Ok(self.models.directory.customer(account.holder)?.map(|holder| (account, holder.name)))
     }
+}
+
+/// What appends to a log of commands that nobody else has to hear of.
+fn commands_to<C: Serialize + Send + Sync + 'static>(
+    host: &Host,
+    log: LogName,
+    seen: &Arc<dyn Fn() -> streams::Cursor + Send + Sync>,
+) -> CommandAppender<C> {
+    CommandAppender::start_with(host.broker.log(log), Arc::clone(seen), host.stop.clone(), host.health.clone(), |_, _| {})
 }
 
 /// Whether a payment is any of the caller's business: it debits an account of theirs, or has credited

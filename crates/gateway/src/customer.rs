@@ -74,13 +74,9 @@ pub(crate) struct Payee {
 }
 
 impl Payee {
-    /// The one behind an IBAN; an unknown one, in the payment's currency, where this bank knows none.
-    pub(crate) fn of_iban(bank: &Bank, iban: domain::Iban, currency: domain::Currency) -> Result<Self, ReadError> {
-        Ok(Self::find(bank, iban)?.unwrap_or_else(|| Self {
-            name: UNKNOWN_NAME.to_owned(),
-            iban: Iban(iban),
-            currency: Currency(currency),
-        }))
+    /// The one behind an IBAN that this bank does not know, in a payment's currency.
+    pub(crate) fn unknown(iban: domain::Iban, currency: domain::Currency) -> Self {
+        Self { name: UNKNOWN_NAME.to_owned(), iban: Iban(iban), currency: Currency(currency) }
     }
 
     /// The one behind an IBAN of this bank.

@@ -11,6 +11,9 @@ use uuid::Uuid;
 /// When to try again what may work then: an outage of the log is looked at anew within this.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Where an error says so.
+const RETRY_AFTER_KEY: &str = "retryAfterMs";
+
 /// What to do where nobody knows whether something was done. What has no idempotency key would be done twice.
 const FIND_OUT: &str = "Repeat it with the same idempotency key to find out; where it had none, look for it before you send it again.";
 
@@ -108,9 +111,15 @@ impl Failure {
 
     /// What the caller of several things is told where one failed and others were stored.
     pub(crate) fn of_a_part(self) -> Self {
-        if !self.passes() {
-            return self;
+        match self {
+            // It has an id, and says nothing of what was stored.
+            Self::Internal(_) => Self::part_stored(),
+            other if other.passes() => Self::part_stored(),
+            other => other,
         }
+    }
+
+    fn part_stored() -> Self {
         let message = "A part of this was stored, and of the rest nobody knows. Repeat what had an idempotency key: what was stored is answered again. Look for what had none before you send it again.";
         Self::Unavailable(message.to_owned())
     }
@@ -146,10 +155,20 @@ impl From<Failure> for Error {
         Self::new(failure.message()).extend_with(|_, extensions| {
             extensions.set("code", failure.code());
             if failure.passes() {
-                extensions.set("retryAfterMs", RETRY_AFTER.as_secs() * 1_000);
+                extensions.set(RETRY_AFTER_KEY, RETRY_AFTER.as_secs() * 1_000);
             }
         })
     }
+}
+
+/// The same of an error that is about to be answered.
+pub(crate) fn of_a_part(error: ServerError) -> ServerError {
+    let passes = error.extensions.as_ref().is_some_and(|extensions| extensions.get(RETRY_AFTER_KEY).is_some());
+    if !passes {
+        return error;
+    }
+    let told = Error::from(Failure::part_stored());
+    ServerError { message: told.message, extensions: told.extensions, ..error }
 }
 
 /// The code of an error that is about to be answered: everything that goes out has one.

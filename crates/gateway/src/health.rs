@@ -25,10 +25,15 @@ async fn ready(State(surveyor): State<Surveyor>) -> impl IntoResponse {
     let survey = surveyor.look().await;
     let is_ready = connected && conditions.values().all(Condition::is_ready) && survey.is_ready();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let part = |(name, condition): (&LogName, &Condition)| {
+        let stands_still = survey.standing.contains(name) && condition.is_ready();
+        let says = if stands_still { "stands still although there is more to fold".to_owned() } else { condition.to_string() };
+        (name.to_string(), Value::from(says))
+    };
     let body = json!({
         "ready": is_ready,
         "natsServer": if connected { "connected" } else { "away" },
-        "parts": each(&conditions, ToString::to_string),
+        "parts": conditions.iter().map(part).collect::<Map<_, _>>(),
         "logs": each(&survey.logs, |log| log.as_ref().map_or_else(|why| format!("out of reach: {why}"), |_| "reachable".to_owned())),
         "lagRecords": each(&survey.lags, |lag| *lag),
     });

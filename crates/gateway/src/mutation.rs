@@ -18,7 +18,7 @@ use crate::{
     },
     payment_mutation::PaymentMutation,
     scalars::Position,
-    schema::{bank, caller, customer, operator},
+    schema::{bank, caller, customer, operator, signed_in},
 };
 
 /// What can be changed.
@@ -105,6 +105,7 @@ pub(crate) struct AccountMutation;
 #[Object]
 impl AccountMutation {
     async fn open_account(&self, ctx: &Context<'_>, input: OpenAccountInput) -> Result<OpenAccountPayload> {
+        signed_in(ctx)?;
         let bank = bank(ctx);
         bank.directory().await?;
         let failed = |error| Ok(OpenAccountPayload { errors: vec![error], ..Default::default() });

@@ -5,13 +5,12 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use async_graphql::{
-    Request, Response, ServerError, Variables,
-    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
+    Name, PathSegment, Request, Response, ServerError, Variables,
+    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet},
 };
 use futures_util::{
     FutureExt as _, StreamExt as _,
-    future::ready,
-    stream::{BoxStream, once},
+    stream::{BoxStream, once, unfold},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -20,7 +19,7 @@ use crate::{
     BankSchema, Caller, Keys, SignedIn, arguments,
     callers::Callers,
     documents::{DocumentError, Documents},
-    errors::Failure,
+    errors::{Failure, of_a_part},
     limits::Limits,
     merged,
     operation_metrics::{OperationMetrics, count_errors, label},
@@ -79,6 +78,8 @@ pub(crate) struct Operation {
     /// What it is known by.
     label: String,
     pub kind: OperationType,
+    /// Under which key its first field is answered.
+    first: Option<Name>,
     pub(crate) validation: Validation,
 }
 
@@ -153,12 +154,13 @@ impl Gateway {
         let operation = select(&document, name)?;
         self.schema.check(&document, operation, &mut params.variables, caller)?;
         let label = label(&document, operation);
+        let first = first_key(&operation.selection_set.node);
         // The text of several says nothing of the one that stands alone in the document by now.
         let kept = if is_only { self.validated.keep(text, &document, letters, &label, shape.merges) } else { None };
         let validation = Validation::Due(kept);
         let mut request = self.schema.request(document, params.variables, caller);
         request.operation_name = params.operation_name;
-        Ok(Operation { request, label, kind, validation })
+        Ok(Operation { request, label, kind, first, validation })
     }
 
     /// An operation whose document was validated before, where its variables fit beyond doubt.
@@ -167,12 +169,13 @@ impl Gateway {
         variables_fit(self.schema.registry(), operation, &params.variables).then_some(())?;
         let mut variables = std::mem::take(&mut params.variables);
         arguments::complete(operation, &mut variables);
+        let first = first_key(&operation.selection_set.node);
         let mut request = self.schema.request(validated.document.clone(), variables, caller);
         request.operation_name = params.operation_name.take();
         if !validated.merges {
             request = request.data(NothingToMerge);
         }
-        Some(Operation { request, label: validated.label.clone(), kind: operation.ty, validation: Validation::Done })
+        Some(Operation { request, label: validated.label.clone(), kind: operation.ty, first, validation: Validation::Done })
     }
 
     /// Refuses what is too large or lacks a variable, before anything looks at it more closely.
@@ -197,9 +200,10 @@ impl Gateway {
     }
 
     /// Runs a query or a mutation.
-    pub(crate) async fn execute(&self, Operation { request, label, validation, .. }: Operation) -> Response {
+    pub(crate) async fn execute(&self, Operation { request, label, kind, first, validation }: Operation) -> Response {
         let running = AssertUnwindSafe(self.metrics.measure(&label, self.run(request, validation))).catch_unwind();
         match tokio::time::timeout(self.limits.request_time, running).await {
+            Ok(Ok(response)) if kind == OperationType::Mutation => after_others(response, first),
             Ok(Ok(response)) => response,
             Ok(Err(_)) => panicked(),
             Err(_) => Response::from_errors(vec![Failure::TimedOut.into()]),
@@ -232,9 +236,11 @@ impl Gateway {
             });
             let answers = AssertUnwindSafe(answers).catch_unwind().map(|answer| answer.unwrap_or_else(|_| panicked()));
             // One that could not be told of is the last: a client that resumes with the version before it is told again.
-            let up_to_a_failure = answers.scan(false, |has_failed, answer| {
-                let is_told = !std::mem::replace(has_failed, answer.data == async_graphql::Value::Null);
-                ready(is_told.then_some(answer))
+            let up_to_a_failure = unfold(Some(answers), |open| async move {
+                let mut answers = open?;
+                let answer = answers.next().await?;
+                let is_told = answer.data != async_graphql::Value::Null;
+                Some((answer, is_told.then_some(answers)))
             });
             return up_to_a_failure.boxed();
         }
@@ -245,6 +251,26 @@ impl Gateway {
     pub(crate) async fn sign_in(&self, authorization: Option<&str>) -> Result<SignedIn, Failure> {
         self.keys.sign_in(authorization).await.map_err(|_| Failure::BadToken)
     }
+}
+
+/// The key of the field that is resolved first.
+fn first_key(selected: &SelectionSet) -> Option<Name> {
+    selected.items.iter().find_map(|item| match &item.node {
+        Selection::Field(field) => Some(field.node.response_key().node.clone()),
+        Selection::InlineFragment(fragment) => first_key(&fragment.node.selection_set.node),
+        Selection::FragmentSpread(_) => None,
+    })
+}
+
+/// The answer to a mutation, of which no field is shown where one failed: "nothing was stored" is true of that one only, and not of
+/// those before it.
+fn after_others(mut response: Response, first: Option<Name>) -> Response {
+    if response.data == async_graphql::Value::Null {
+        let is_behind =
+            |error: &ServerError| matches!(error.path.first(), Some(PathSegment::Field(key)) if Some(key.as_str()) != first.as_deref());
+        response.errors = response.errors.into_iter().map(|error| if is_behind(&error) { of_a_part(error) } else { error }).collect();
+    }
+    response
 }
 
 /// The operation of that name, or the only one.

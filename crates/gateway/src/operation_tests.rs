@@ -27,6 +27,23 @@ fn code(answer: &Value) -> Option<&str> {
     answer["errors"][0]["extensions"]["code"].as_str()
 }
 
+#[test]
+fn nothing_was_stored_is_said_of_the_first_change_only() {
+    let told = |key: &str| {
+        let error = ServerError { path: vec![PathSegment::Field(key.to_owned())], ..Failure::Overloaded.into() };
+        after_others(Response::from_errors(vec![error]), Some(Name::new("a"))).errors.remove(0)
+    };
+    assert!(told("a").message.starts_with("Nothing was stored"));
+    let behind = told("b");
+    assert!(behind.message.starts_with("A part of this was stored"), "{}", behind.message);
+    assert_eq!((crate::errors::code_of(&behind), &behind.path), (Some("UNAVAILABLE"), &vec![PathSegment::Field("b".to_owned())]));
+    let first = |text: &str| {
+        let document = parsing::parse(text).expect("a document");
+        first_key(&select(&document, None).expect("an operation").selection_set.node)
+    };
+    assert_eq!(first("mutation { ... on Mutation { x: a b } c }").as_deref(), Some("x"));
+}
+
 #[tokio::test]
 async fn a_page_has_as_many_rows_in_a_named_fragment_as_elsewhere() {
     let pages = |levels: usize| {

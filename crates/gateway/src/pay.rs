@@ -115,7 +115,7 @@ impl Bank {
         // Whether a key was used before is known once the model has come to where it was. While it is
         // built again no customer waits for that: the log knows who was first, and a repeat is one payment.
         let is_known = match orders.iter().find(|placed| placed.is_keyed).map(|placed| &placed.order) {
-            Some(order) => tokio::time::timeout(key_wait(order.by), self.keys_of(order)).await.is_ok(),
+            Some(order) => tokio::time::timeout(key_wait(order.by), self.keys_of(order)).await.unwrap_or(false),
             None => false,
         };
         let storing: Vec<_> = orders.into_iter().map(|placed| self.begin(placed, is_known)).collect();
@@ -136,8 +136,7 @@ impl Bank {
             let answer = submit(&order);
             return Storing::Queued { queued: Queued::new(order, answer), is_keyed };
         }
-        let is_asked = |shard| self.models.history(shard).is_level();
-        if order.by == Initiator::Bank && !self.key_shards(&order).all(is_asked) {
+        if order.by == Initiator::Bank && !is_known {
             // A shard that cannot be asked may have the key, and its log does not know of this one's.
             return Storing::Known(Err(PayError::Failed(Failure::not_level())).into());
         }
@@ -185,10 +184,24 @@ impl Bank {
         .map(Shard)
     }
 
-    /// Waits until it is known which keys the order's initiator has used.
-    async fn keys_of(&self, order: &PaymentOrder) {
+    /// Waits until it is known which keys the order's initiator has used; false, where it cannot be. The bank's may have been taken a
+    /// moment ago on another shard by another gateway, or without an answer: no log would know of both.
+    async fn keys_of(&self, order: &PaymentOrder) -> bool {
         for shard in self.key_shards(order) {
             self.models.history(shard).level().await;
+            if order.by == Initiator::Bank && !self.has_all_orders(shard).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits, bounded, until the model has what stands in the log of a shard's orders now.
+    async fn has_all_orders(&self, shard: Shard) -> bool {
+        let log = self.orders_of(shard);
+        match self.host.broker.log(log.clone()).info().await {
+            Ok(info) => self.models.history_reaches(shard, log, info.last, READ_WAIT).await,
+            Err(_) => false,
         }
     }
 
@@ -224,7 +237,14 @@ impl Bank {
         if !self.models.history(mine.shard).is_level() {
             return Ok(mine);
         }
-        self.accepted_before(&mine.row.order)?.unwrap_or(Ok(mine))
+        match self.accepted_before(&mine.row.order) {
+            Ok(before) => before.unwrap_or(Ok(mine)),
+            Err(error) => {
+                // It is stored all the same: whoever is told of a failure would pay once more.
+                tracing::error!(%error, "Who was first with a key could not be read");
+                Ok(mine)
+            }
+        }
     }
 
     fn accepted(&self, shard: Shard, order: PaymentOrder, seq: u64) -> Accepted {
@@ -238,8 +258,8 @@ impl Bank {
         row.ok().flatten().unwrap_or(accepted.row)
     }
 
-    /// Waits, bounded, until the payment behind a credit is shown as booked, which it is: each model folds on its own.
-    pub(crate) async fn credited(&self, by: Debtor, id: PaymentId) -> Result<(), Failure> {
+    /// Waits, bounded, until the payment behind an entry is shown as final, which it is: each model folds on its own.
+    pub(crate) async fn booked(&self, by: Debtor, id: PaymentId) -> Result<(), Failure> {
         let shard = by.shard(self.host.topology.shards);
         self.wait_until(shard, id, Instant::now() + READ_WAIT, PaymentRow::is_final).await.map(|_| ())
     }

@@ -85,7 +85,12 @@ impl Payment {
 
     async fn creditor(&self, ctx: &Context<'_>) -> Result<Payee> {
         let order = &self.row.order;
-        Ok(Payee::of_iban(bank(ctx), order.creditor, order.amount.currency()).map_err(Failure::from)?)
+        match Payee::find(bank(ctx), order.creditor).map_err(Failure::from)? {
+            Some(payee) => Ok(payee),
+            // It was found, by a service that knows of it sooner than the directory here.
+            None if self.row.creditor.is_some() => Err(Failure::StaleRead.into()),
+            None => Ok(Payee::unknown(order.creditor, order.amount.currency())),
+        }
     }
 
     async fn amount(&self) -> Money {

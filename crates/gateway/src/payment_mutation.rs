@@ -81,8 +81,12 @@ impl PaymentMutation {
         let placed = orders.map(|order| place(bank, order)).collect::<Result<Vec<_>, _>>()?;
         let outcomes = store_all(bank, placed).await;
         let is_part_stored = outcomes.iter().any(|outcome| outcome.as_ref().is_ok_and(|payload| payload.payment.is_some()));
+        let mut failures = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        let first = failures.next();
+        // Of one record nothing was stored, perhaps, and of the next nobody knows.
+        let differ = failures.any(|failure| Some(failure) != first);
         let payloads = outcomes.into_iter().collect::<Result<Vec<_>, _>>();
-        Ok(payloads.map_err(|failure| if is_part_stored { failure.of_a_part() } else { failure })?)
+        Ok(payloads.map_err(|failure| if is_part_stored || differ { failure.of_a_part() } else { failure })?)
     }
 
     /// Operators: credit an account from the bank's own settlement account.

@@ -106,7 +106,7 @@ impl Query {
         signed_in(ctx).ok()?;
         let found = async {
             bank(ctx).directory().await?;
-            Ok(Payee::find(bank(ctx), iban.0)?)
+            bank(ctx).find(|| Payee::find(bank(ctx), iban.0)).await
         };
         or_null(found.await)
     }

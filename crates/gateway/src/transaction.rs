@@ -1,7 +1,7 @@
 //! Entries on accounts. This module must never decide who may see one.
 
 use async_graphql::{Context, Enum, ID, Object, Result, parser::types::Field};
-use domain::TransactionId;
+use domain::{Debtor, TransactionId};
 use projections::{AccountRow, EntryRow};
 
 use crate::{
@@ -48,8 +48,10 @@ impl Transaction {
         self.transaction_id().to_string().into()
     }
 
-    async fn account(&self) -> Account {
-        Account { row: self.account.clone() }
+    // As it is now: a subscription has the row of when it began.
+    async fn account(&self, ctx: &Context<'_>) -> Result<Account> {
+        let now = bank(ctx).models.directory.account(self.account.id).map_err(Failure::from)?;
+        Ok(Account { row: now.unwrap_or_else(|| self.account.clone()) })
     }
 
     async fn direction(&self) -> Direction {
@@ -86,11 +88,12 @@ impl Transaction {
         let find = || Payment::find(bank(ctx), caller(ctx), self.entry.payment);
         let found = async {
             let found = find().await?;
-            if found.is_some() || self.is_debit() {
+            if found.is_some() {
                 return Ok(found);
             }
-            // Who is paid sees a payment once it is booked; that it is, the overview has said before the payments did.
-            bank(ctx).credited(self.entry.counterparty, self.entry.payment).await?;
+            // The overview has said that it is booked before the payments did.
+            let debtor = if self.is_debit() { Debtor::Account(self.account.id) } else { self.entry.counterparty };
+            bank(ctx).booked(debtor, self.entry.payment).await?;
             find().await
         };
         or_null(found.await)

@@ -45,6 +45,8 @@ pub(crate) struct Fold<C: Changes> {
     /// What its logs had when it began. That was traced when it happened, and is not again.
     backlog: Cursor,
     inputs: Inputs,
+    /// Those of its logs that gateways write.
+    commands: Vec<LogName>,
     unwritten_since: Option<Instant>,
     writing: Option<Writing>,
     /// How many rows were finished when that was last looked at, and when there was last another one.
@@ -68,10 +70,11 @@ impl<C: Changes> Fold<C> {
         let logs = host.topology.read_by(model.name().base(), model.shard());
         let marks = logs.iter().map(|log| (log.clone(), progress.marks.get(log).copied().unwrap_or_default())).collect();
         let inputs = Inputs::follow(&host.broker, marks, &Cursor::default(), BATCHES).with_backlog(goal.clone());
+        let commands = logs.into_iter().filter(|log| host.topology.is_command_log(log)).collect();
         let (model, backlog) = (model.name().clone(), goal.clone());
         let (shelf, finished_at) = (Arc::new(shelf), Instant::now());
         let (unwritten_since, writing, finished) = (None, None, 0);
-        Ok(Self { shelf, file, model, progress, shown, backlog, inputs, unwritten_since, writing, finished, finished_at })
+        Ok(Self { shelf, file, model, progress, shown, backlog, inputs, commands, unwritten_since, writing, finished, finished_at })
     }
 
     pub(crate) fn shelf(&self) -> Arc<Shelf<C>> {
@@ -102,6 +105,7 @@ impl<C: Changes> Fold<C> {
             }
             batch = self.inputs.batch(), if !is_full => {
                 let batch = batch?;
+                batch.iter().try_for_each(|record| record.belongs(self.commands.contains(&record.log)))?;
                 let is_short = batch.iter().map(Record::len).sum::<usize>() <= SHORT_BYTES;
                 let touched = if is_short { self.fold(projection, batch) } else { tokio::task::block_in_place(|| self.fold(projection, batch)) };
                 touched.map(Some).map_err(|error| error.into_fault(&self.file))

@@ -116,8 +116,9 @@ impl<C: Changes> Shelf<C> {
 
     /// About how many rows have gathered to be written, and those of which more is to come.
     pub(crate) fn gathered(&self) -> (usize, UnderWay) {
-        let fresh = &self.change().fresh;
-        (fresh.rows(), fresh.under_way())
+        // Readers need not wait for what changes nothing.
+        let layers = self.layers.read().unwrap_or_else(PoisonError::into_inner);
+        (layers.fresh.rows(), layers.fresh.under_way())
     }
 
     /// Sets aside what gathered, to be written; also gives back what was set aside before, to be dropped where nobody waits.

@@ -196,6 +196,10 @@ impl<P: Projection> ReadModel<P> {
         let is_current = opened.version == P::VERSION;
         host.health.note(&self.name, Condition::CatchingUp);
         let goal = ends(host, &self.name).await;
+        if host.stop.is_cancelled() {
+            // What was not asked of would count as reached.
+            return Ok(());
+        }
         let mut fold = Fold::begin(opened.db, &self.path, self, &goal, host)?;
         self.publish(&fold, &goal, host);
         if !is_current {

@@ -255,7 +255,7 @@ impl ReadModel<Overview> {
     /// # Errors
     /// [`StoreError`].
     pub fn entries_down(&self, account: AccountId, newest: u64, count: usize) -> Result<Vec<EntryRow>, StoreError> {
-        self.rows()?.read()?.entries_down(account, newest, count)
+        self.rows()?.entries_down(account, newest, count)
     }
 
     /// Up to `count` entries of versions above `after`, oldest first.
@@ -263,7 +263,7 @@ impl ReadModel<Overview> {
     /// # Errors
     /// [`StoreError`].
     pub fn entries_up(&self, account: AccountId, after: u64, count: usize) -> Result<Vec<EntryRow>, StoreError> {
-        self.rows()?.read()?.entries_up(account, after, count)
+        self.rows()?.entries_up(account, after, count)
     }
 
     /// Watches an account.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     blocks::{self, Blocks},
-    layers::{Changes, Layers},
+    layers::{Changes, Layers, Shelf},
     overview::{BalanceRow, EntryRow},
     recent::Recent,
     runs::{Index, Runs},
@@ -24,6 +24,8 @@ pub(crate) const PENDING: TableDefinition<[u8; 16], &[u8]> = TableDefinition::ne
 /// Every entry also links to the newest of its account whose version is a multiple of this and less
 /// than its own, so an old one is found in (versions / 64) + 64 steps.
 pub const STRIDE: u64 = 64;
+/// So many entries are looked at while the fold waits; an account with millions has as many that lead to its oldest.
+const LOOKED_AT_ONCE: usize = if cfg!(test) { 3 } else { 256 };
 
 /// A payment that is still on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,28 +169,53 @@ impl Layers<OverviewChanges> {
         recent.map_or_else(|| blocks::row(&self.file.entries, number), |row| Ok(Some(row.clone())))
     }
 
-    /// Up to `count` entries of versions at most `newest`, newest first.
-    pub(crate) fn entries_down(&self, account: AccountId, newest: u64, count: usize) -> Result<Vec<EntryRow>, StoreError> {
-        let balance = self.balance(account)?;
-        let (mut at, mut version, mut anchor) = (balance.last_entry, balance.version, balance.anchor);
-        let mut found = Vec::new();
-        // `anchor` is always the entry of version `anchor_of(version)`.
-        while at != 0 && newest > 0 && found.len() < count {
-            if anchor != 0 && anchor_of(version) >= newest {
-                at = anchor;
+    /// Looks at the next entries; says whether these were the last.
+    fn walk(&self, walk: &mut Walk) -> Result<bool, StoreError> {
+        for _ in 0..LOOKED_AT_ONCE {
+            if walk.is_over() {
+                break;
             }
+            let at = if walk.anchor != 0 && anchor_of(walk.version) >= walk.newest { walk.anchor } else { walk.at };
             let entry = self.entry(at)?.ok_or_else(|| StorageError::Corrupted(format!("there is no entry {at}")))?;
-            (at, version, anchor) = (entry.previous, entry.version - 1, entry.anchor);
-            if entry.version <= newest {
-                found.push(entry);
+            (walk.at, walk.version, walk.anchor) = (entry.previous, entry.version - 1, entry.anchor);
+            if entry.version <= walk.newest {
+                walk.found.push(entry);
             }
         }
-        Ok(found)
+        Ok(walk.is_over())
+    }
+}
+
+/// On the way from an account's newest entry to older ones. Entries never change, so the fold may go on between any two looks.
+struct Walk {
+    newest: u64,
+    count: usize,
+    /// The next entry.
+    at: u64,
+    /// Its version, and the entry of version `anchor_of(version)`.
+    version: u64,
+    anchor: u64,
+    found: Vec<EntryRow>,
+}
+
+impl Walk {
+    const fn is_over(&self) -> bool {
+        self.at == 0 || self.newest == 0 || self.found.len() >= self.count
+    }
+}
+
+impl Shelf<OverviewChanges> {
+    /// Up to `count` entries of versions at most `newest`, newest first.
+    pub(crate) fn entries_down(&self, account: AccountId, newest: u64, count: usize) -> Result<Vec<EntryRow>, StoreError> {
+        let BalanceRow { last_entry: at, version, anchor, .. } = self.read()?.balance(account)?;
+        let mut walk = Walk { newest, count, at, version, anchor, found: Vec::new() };
+        while !self.read()?.walk(&mut walk)? {}
+        Ok(walk.found)
     }
 
     /// Up to `count` entries of versions above `after`, oldest first.
     pub(crate) fn entries_up(&self, account: AccountId, after: u64, count: usize) -> Result<Vec<EntryRow>, StoreError> {
-        let newest = after.saturating_add(count as u64).min(self.balance(account)?.version);
+        let newest = after.saturating_add(count as u64).min(self.read()?.balance(account)?.version);
         let wanted = usize::try_from(newest.saturating_sub(after)).unwrap_or(count);
         let mut found = self.entries_down(account, newest, wanted)?;
         found.reverse();

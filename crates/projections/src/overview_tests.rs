@@ -86,14 +86,13 @@ impl Expected {
     }
 
     fn is_shown_by(&self, shelf: &Shelf<OverviewChanges>) {
-        let rows = shelf.read().expect("rows");
         for number in 0..ACCOUNTS {
             let version = self.entries[usize::from(number)];
-            let balance = rows.balance(account(number)).expect("a balance");
+            let balance = shelf.read().expect("rows").balance(account(number)).expect("a balance");
             let pending = self.pending.values().filter(|by| **by == number).count();
             assert_eq!((balance.version, usize::try_from(balance.pending_minor)), (version, Ok(pending)));
             for newest in [version, version / 2, 1] {
-                let found = rows.entries_down(account(number), newest, 5).expect("entries");
+                let found = shelf.entries_down(account(number), newest, 5).expect("entries");
                 let found: Vec<_> = found.iter().map(|entry| (entry.version, entry.amount_minor.cast_unsigned())).collect();
                 let expected: Vec<_> = (1..=newest.min(version)).rev().take(5).map(|version| (version, version)).collect();
                 assert_eq!(found, expected);

@@ -248,9 +248,14 @@ impl Run {
 }
 
 impl<const N: usize> Runs<N> {
+    /// Lets go of the file; to be opened again before anything is asked.
+    pub(crate) fn let_go(&mut self) {
+        self.chunks = None;
+    }
+
     /// What the index has for a key.
     pub(crate) fn get(&self, key: &Key) -> Result<Option<[u64; N]>, StoreError> {
-        let Some(chunks) = &self.chunks else { return Ok(None) };
+        let Some(chunks) = &self.chunks else { return self.runs.first().map_or(Ok(None), |run| Err(missing(run.id, 0).into())) };
         let probe = Probe::for_key(key);
         for run in self.runs.iter().rev() {
             let Some(number) = run.chunk_of(key, &probe) else { continue };

@@ -48,6 +48,12 @@ impl Seen {
     pub fn has(&self, id: [u8; 16]) -> Result<bool, StoreError> {
         Ok(self.0.get(&id)?.is_some())
     }
+
+    /// Lets go of the file as it was, until it is opened again: redb reuses no page that an open table may read, and a file of which
+    /// nothing is asked for long would grow with each write. What it knows is kept.
+    pub fn let_go(&mut self) {
+        self.0.let_go();
+    }
 }
 
 impl Rows {
@@ -61,12 +67,12 @@ impl Rows {
         self.pairs.push((table, rows));
     }
 
-    /// How many bytes they have.
-    fn bytes(&self) -> u64 {
-        let of = |(key, row): &Change| key.len() + row.as_ref().map_or(0, Vec::len);
+    /// How many bytes of the disk they may take until they are written.
+    fn room(&self) -> u64 {
+        let of = |(key, row): &Change| PAGE_BYTES.max(WRITTEN_A_ROW * (key.len() + row.as_ref().map_or(0, Vec::len)));
         let tables: usize = self.tables.values().flatten().map(of).sum();
         let pairs: usize = self.pairs.iter().map(|(_, rows)| size_of_val(rows.as_slice())).sum();
-        (tables + pairs + size_of_val(self.seen.as_slice())) as u64
+        (tables + WRITTEN_A_ROW * (pairs + size_of_val(self.seen.as_slice()))) as u64
     }
 
     /// Adds a row of `table`; without a row, the one with this key is taken away.
@@ -81,8 +87,12 @@ impl Rows {
 
 /// Room that a snapshot leaves on its disk: for the pages that redb writes besides rows, and for a second one beside it.
 const ROOM_LEFT: u64 = 8 * 1024 * 1024;
-/// How many times its rows a snapshot may write: pages are copied, and runs merged.
-const WRITTEN_A_ROW: u64 = 4;
+/// How many times its rows a snapshot may write: itself, five times as much in merges, and their filters …
+const WRITTEN_A_ROW: usize = 7;
+/// … and of a row of a tree under an id, which lies anywhere, the page that it is on.
+const PAGE_BYTES: usize = 4096;
+/// Room without which no snapshot is begun: what changes between two has less.
+const LEAST_ROOM: u64 = 64 * 1024 * 1024;
 
 /// The file of one service and shard.
 #[derive(Debug, Clone)]
@@ -166,7 +176,7 @@ impl SnapshotStore {
     /// [`Fault::Store`].
     pub fn write(&self, rows: Rows, checkpoint: &Checkpoint) -> Result<(), Fault> {
         let write = || -> Result<(), StoreError> {
-            self.look_for_room(rows.bytes())?;
+            self.look_for_room(ROOM_LEFT + rows.room())?;
             let tx = self.db.begin_write()?;
             for (table, mut rows) in rows.tables {
                 let mut table = tx.open_table(Definition::new(table))?;
@@ -188,13 +198,19 @@ impl SnapshotStore {
         self.faulted(write())
     }
 
+    /// Whether there is room for a snapshot, as far as that can be said before it is known what it has.
+    ///
+    /// # Errors
+    /// [`Fault::Store`], where there is none.
+    pub fn has_room(&self) -> Result<(), Fault> {
+        self.faulted(self.look_for_room(LEAST_ROOM))
+    }
+
     /// Refuses a write that may fill the disk: redb answers no question any more once one has failed, and what accounts and ids there
     /// are is asked of this file.
     fn look_for_room(&self, bytes: u64) -> Result<(), StoreError> {
         match statvfs(self.file.as_str()) {
-            Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_LEFT + WRITTEN_A_ROW * bytes => {
-                Err(StorageError::Io(ErrorKind::StorageFull.into()).into())
-            }
+            Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < bytes => Err(StorageError::Io(ErrorKind::StorageFull.into()).into()),
             // Where that cannot be known, the write will tell.
             Ok(_) | Err(_) => Ok(()),
         }

@@ -45,6 +45,10 @@ impl Service for CustomersService {
         Ok(())
     }
 
+    fn has_room(&self) -> Result<(), Fault> {
+        self.store.has_room()
+    }
+
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {
         let mut rows = Rows::default();
         let changed = write_table(&mut rows, CUSTOMERS, self.state.rows());

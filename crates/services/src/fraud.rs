@@ -86,6 +86,10 @@ impl Service for FraudService {
         metrics::count(events, metrics::checked);
     }
 
+    fn has_room(&self) -> Result<(), Fault> {
+        self.store.has_room()
+    }
+
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {
         let mut rows = Rows::default();
         let mut all_spent = Vec::new();

@@ -119,6 +119,10 @@ impl Service for LedgerService {
         metrics::count(events, metrics::booked);
     }
 
+    fn has_room(&self) -> Result<(), Fault> {
+        self.store.has_room()
+    }
+
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {
         let mut rows = Rows::default();
         let changed = write_table(&mut rows, OWN_STANDINGS, &mut self.state.own).and_then(|()| self.write_customers(&mut rows));

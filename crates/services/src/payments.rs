@@ -72,6 +72,9 @@ impl PaymentsService {
 }
 
 impl Service for PaymentsService {
+    /// As the fraud check's, which takes a record of this log as a whole: a review that is passed on brings back its order there.
+    const MOST_GROWTH: usize = 10;
+
     type Event = PaymentEvent;
 
     fn restore(&mut self) -> Result<Checkpoint, Fault> {
@@ -110,6 +113,10 @@ impl Service for PaymentsService {
 
     fn appended(&self, events: &[PaymentEvent]) {
         metrics::count(events, metrics::validated);
+    }
+
+    fn has_room(&self) -> Result<(), Fault> {
+        self.store.has_room()
     }
 
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot {

@@ -43,6 +43,9 @@ impl SeenIds {
         let next = HashSet::with_capacity(self.new.len());
         self.written = std::mem::replace(&mut self.new, next);
         self.is_behind = true;
+        if let Some(before) = &mut self.before {
+            before.let_go();
+        }
         rows.see(self.written.iter().map(|id| id.bytes()));
     }
 }

@@ -1,14 +1,14 @@
 //! Group commit for command logs, which have many writers: commands that arrive while an append is
 //! in flight go together into the next record. This module must never know what a command means.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use domain::PaymentId;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{AppendError, Cursor, Draft, Log, Trace, Traces, metrics::WriterMetrics};
+use crate::{AppendError, Condition, Cursor, Draft, Health, Log, LogName, Trace, Traces, metrics::WriterMetrics};
 
 /// Commands that wait for their append at most; more are refused at once, so that a caller hears
 /// of overload within milliseconds.
@@ -16,6 +16,10 @@ const QUEUE_COMMANDS: usize = 16_384;
 /// Most commands of one record: with the longest texts they have 210 kB, so that what services make
 /// of them stays below a server's usual limit of one mebibyte (see `STEP` in the engine).
 const RECORD_COMMANDS: usize = 256;
+
+/// After a failure, nothing is known of a log to which nobody appends: whoever sends no more commands here because of it
+/// would never hear that it takes them again.
+const TRIED_AGAIN: Duration = Duration::from_secs(5);
 
 /// A command, and where its answer goes.
 #[derive(Debug)]
@@ -37,19 +41,22 @@ impl<C: Serialize + Send + Sync + 'static> CommandAppender<C> {
     /// far the gateway had read when it took them.
     #[must_use]
     pub fn start(log: Log, seen: Arc<dyn Fn() -> Cursor + Send + Sync>, stop: CancellationToken) -> Self {
-        Self::start_with(log, seen, stop, |_, _| {})
+        Self::start_with(log, seen, stop, Health::default(), |_, _| {})
     }
 
-    /// The same; `stored` hears of each record that was acknowledged, before the callers do, who may have gone away by then.
+    /// The same; `stored` hears of each record that was acknowledged, before the callers do, who may have gone away by then, and
+    /// `health` of a log that acknowledges nothing although the server is there.
     #[must_use]
     pub fn start_with(
         log: Log,
         seen: Arc<dyn Fn() -> Cursor + Send + Sync>,
         stop: CancellationToken,
+        health: Health,
         stored: impl Fn(u64, &[C]) + Send + Sync + 'static,
     ) -> Self {
         let (queue, commands) = mpsc::channel(QUEUE_COMMANDS);
-        tokio::spawn(run(log, seen, commands, stop, stored));
+        let standing = Standing { health, log: log.name().clone(), is_stalled: false, is_said: false };
+        tokio::spawn(run(log, seen, commands, stop, standing, stored));
         Self { queue }
     }
 
@@ -103,11 +110,52 @@ impl<C> Place<'_, C> {
     }
 }
 
+/// Whether a log takes commands, as far as the last append says.
+struct Standing {
+    health: Health,
+    log: LogName,
+    /// Whether `health` has heard that it does not …
+    is_stalled: bool,
+    /// … and whether that was said in the log.
+    is_said: bool,
+}
+
+impl Standing {
+    fn note(&mut self, outcome: &Result<u64, AppendError>, commands: usize, is_connected: bool) {
+        let log = &self.log;
+        match outcome {
+            Ok(_) => {
+                if std::mem::take(&mut self.is_said) {
+                    tracing::info!(%log, "Commands are acknowledged again");
+                }
+                self.pass();
+            }
+            // Why was said by whoever lost the connection, and the callers hear it.
+            Err(error) if !is_connected => tracing::debug!(%log, %error, "Commands were refused"),
+            Err(error) => {
+                self.health.note(log, Condition::Stalled);
+                self.is_stalled = true;
+                if !std::mem::replace(&mut self.is_said, true) {
+                    tracing::warn!(%log, commands, %error, "Commands were not acknowledged; this is said once until they are");
+                }
+            }
+        }
+    }
+
+    /// Nothing is known against the log any more.
+    fn pass(&mut self) {
+        if std::mem::take(&mut self.is_stalled) {
+            self.health.note(&self.log, Condition::Up);
+        }
+    }
+}
+
 async fn run<C: Serialize + Send + Sync + 'static>(
     log: Log,
     seen: Arc<dyn Fn() -> Cursor + Send + Sync>,
     mut commands: mpsc::Receiver<AppendCommand<C>>,
     stop: CancellationToken,
+    mut standing: Standing,
     stored: impl Fn(u64, &[C]) + Send + Sync + 'static,
 ) {
     let metrics = WriterMetrics::new(log.name());
@@ -116,6 +164,10 @@ async fn run<C: Serialize + Send + Sync + 'static>(
         let received = tokio::select! {
             received = commands.recv_many(&mut waiting, RECORD_COMMANDS) => received,
             () = stop.cancelled() => 0,
+            () = tokio::time::sleep(TRIED_AGAIN), if standing.is_stalled => {
+                standing.pass();
+                continue;
+            }
         };
         if received == 0 {
             return;
@@ -134,12 +186,7 @@ async fn run<C: Serialize + Send + Sync + 'static>(
             }
             Err(why) => Err(AppendError::Unavailable(why)),
         };
-        match &outcome {
-            Ok(_) => {}
-            // Why was said by whoever lost the connection, and the callers hear it.
-            Err(error @ AppendError::Unavailable(_)) => tracing::debug!(log = %log.name(), %error, "Commands were refused"),
-            Err(error) => tracing::warn!(log = %log.name(), commands = answers.len(), %error, "Commands were not acknowledged"),
-        }
+        standing.note(&outcome, answers.len(), log.broker.link().borrow().connected);
         for answer in answers {
             // A caller that went away does not need to know.
             let _ = answer.send(outcome.clone());

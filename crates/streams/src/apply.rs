@@ -1,20 +1,38 @@
 //! Makes the server's streams what `streams.yaml` declares. It must never delete anything.
 
-use async_nats::jetstream::{self, stream::Config};
+use async_nats::jetstream::{
+    self, ErrorCode,
+    context::{GetStreamError, GetStreamErrorKind},
+    stream::Config,
+};
 
 use crate::{Broker, Topology, topology::SHARDS_METADATA};
+
+/// What a user of nats-server must be allowed to.
+const MAY_ASK: &str = "the user of --nats needs to publish to $JS.API.> and millrace.>, and to subscribe to _INBOX.>";
 
 /// Creates the streams that are missing and updates those that may change.
 ///
 /// # Errors
 /// A line that says which stream cannot be made what is declared, and what to do.
 pub async fn apply(broker: &Broker, topology: &Topology) -> Result<(), String> {
+    let (mut made, mut have_records) = (Vec::new(), false);
     for (name, _) in topology.all() {
         let declared = topology.stream_config(&name);
         match broker.jetstream.get_stream(name.as_str()).await {
-            Ok(stream) => update(&broker.jetstream, &stream.cached_info().config, declared).await?,
-            Err(_) => create(&broker.jetstream, declared).await?,
+            Ok(stream) => {
+                have_records |= stream.cached_info().state.last_sequence > 0;
+                update(&broker.jetstream, &stream.cached_info().config, declared).await?;
+            }
+            Err(error) if is_missing(&error) => {
+                create(&broker.jetstream, declared).await?;
+                made.push(name);
+            }
+            Err(error) => return Err(format!("whether there is a stream {name} cannot be asked ({error}): {MAY_ASK}")),
         }
+    }
+    if have_records {
+        made.iter().for_each(|log| tracing::warn!(%log, "This log was made anew although others have records: restore it if it was lost"));
     }
     Ok(())
 }
@@ -31,10 +49,14 @@ pub async fn shards(broker: &Broker, topology: &Topology) -> Result<u16, String>
     metadata.ok_or_else(|| format!("the stream {name} was not made by Millrace"))
 }
 
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
 async fn create(jetstream: &jetstream::Context, declared: Config) -> Result<(), String> {
     let name = declared.name.clone();
     // Two processes that start together both create; the server takes the second as the same.
-    jetstream.create_stream(declared).await.map(|_| ()).map_err(|error| format!("the stream {name} cannot be created: {error}"))
+    jetstream.create_stream(declared).await.map(|_| ()).map_err(|error| format!("the stream {name} cannot be created ({error}): {MAY_ASK}"))
 }
 
 async fn update(jetstream: &jetstream::Context, now: &Config, declared: Config) -> Result<(), String> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, Event, jetstream};
+use async_nats::{ConnectErrorKind, ConnectOptions, Event, jetstream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +42,14 @@ pub enum ConnectError {
         /// Where it was tried.
         url: String,
         /// What happened.
+        why: String,
+    },
+    /// One answers that does not let this process in.
+    #[error("nats-server at {url} refuses this process ({why}): name a user and a password that it takes in MILLRACE_NATS")]
+    Refused {
+        /// Where.
+        url: String,
+        /// What it said.
         why: String,
     },
     /// One answers that is too old.
@@ -97,6 +105,9 @@ impl Broker {
         let client = loop {
             match options(sender.clone(), Some(leaving.clone())).connect(servers(url)).await {
                 Ok(client) => break client,
+                Err(error) if matches!(error.kind(), ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation) => {
+                    return Err(ConnectError::Refused { url: shown(url), why: error.to_string() });
+                }
                 Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(RECONNECT_PAUSE_MAX).await,
                 Err(error) => return Err(ConnectError::Unreachable { url: shown(url), why: error.to_string() }),
             }

@@ -96,6 +96,14 @@ pub trait Service: Send + Sync + 'static {
     /// The [`Fault`] in the record.
     fn decide(&mut self, input: &Record, step: &mut Step<Self::Event>) -> Result<(), Fault>;
 
+    /// Whether there is room for a snapshot. What was handed out for one that then cannot be written is gone from memory.
+    ///
+    /// # Errors
+    /// [`Fault::Store`], where there is none.
+    fn has_room(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Hands out what changed since the last snapshot, to be written together with `checkpoint`.
     fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot;
 
@@ -183,6 +191,11 @@ impl<S: Service> Engine<S> {
         let mut folded = None;
         loop {
             let restart = self.run_once(folded.take(), &stop).await?;
+            if matches!(restart, Restart::Unsure) {
+                // Until its log can be read again, which may be for long where only this connection leads to no leader.
+                let condition = if self.stalled.is_some() { Condition::Stalled } else { Condition::Starting };
+                self.host.health.note(self.log.name(), condition);
+            }
             self.snapshots.finish().await?;
             match restart {
                 Restart::Stopped => return Ok(()),
@@ -232,7 +245,9 @@ impl<S: Service> Engine<S> {
             let mut step = Step::with_room(said);
             let mut answers = false;
             for record in &batch {
-                answers |= self.commands.contains(&record.log);
+                let is_command = self.commands.contains(&record.log);
+                record.belongs(is_command)?;
+                answers |= is_command;
                 self.service.decide(record, &mut step)?;
                 step.traces.extend(&record.traces);
                 self.rest_on(&mut at.cursor, record);
@@ -306,10 +321,8 @@ impl<S: Service> Engine<S> {
     /// Takes over a record of the own log. Snapshots are taken on the way: a long log is folded once, however often that is
     /// interrupted, and what changed since the last one takes little memory, as long as they can be written.
     async fn fold(&mut self, at: &mut Checkpoint, record: &Record) -> Result<(), Fault> {
-        if record.chain.is_none() {
-            // No service's: what it says of the inputs would have them decided once more.
-            return Err(Fault::BrokenChain { log: record.log.clone(), seq: record.seq });
-        }
+        // No service's says of the inputs what would have them decided once more.
+        record.belongs(false)?;
         for event in record.events::<S::Event>()?.iter() {
             self.service.evolve(event);
         }

@@ -2,6 +2,9 @@
 
 use crate::LogName;
 
+/// What to do about a log that is not the one that was read.
+const RESTORED: &str = "If a backup was restored, stop everything, delete models/ and state/ of the data folders, start, and run millrace audit; if not, restore the log";
+
 /// A reason to halt. Whoever meets one stops that shard, says it once, and leaves the others alone.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
@@ -16,7 +19,7 @@ pub enum Fault {
         found: u64,
     },
     /// The log is shorter than what was read from it.
-    #[error("log {log} ends at record {last}, but {expected} records of it were read before: it lost its tail")]
+    #[error("log {log} ends at record {last}, but {expected} records of it were read before: it lost its tail. {RESTORED}")]
     LostTail {
         /// The log.
         log: LogName,
@@ -26,7 +29,7 @@ pub enum Fault {
         expected: u64,
     },
     /// The log is not the one that was read before.
-    #[error("log {log} was created anew, or holds another record {seq} than was read before")]
+    #[error("log {log} was created anew, or holds another record {seq} than was read before. {RESTORED}")]
     Replaced {
         /// The log.
         log: LogName,
@@ -42,7 +45,7 @@ pub enum Fault {
         seq: u64,
     },
     /// A record that cannot be understood.
-    #[error("record {seq} of log {log} cannot be understood: {why}")]
+    #[error("record {seq} of log {log} cannot be understood: {why}. A newer millrace may have written it: upgrade this one")]
     Unreadable {
         /// The log.
         log: LogName,

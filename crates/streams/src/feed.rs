@@ -14,7 +14,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{Chain, Draft, Fault, Follower, Log, LogName, Mark, Record};
+use crate::{Chain, Draft, Fault, Follower, Link, Log, LogName, Mark, Record};
 
 /// How long a ring keeps a record that is followed by others: longer than a fold waits for its disk. Who falls behind
 /// reads and decodes again what others have: with a tenth of this, payments took a third more processor time.
@@ -33,6 +33,8 @@ pub(crate) struct Feeds(Arc<Mutex<HashMap<LogName, Weak<Feed>>>>);
 #[derive(Debug)]
 struct Feed {
     ring: Arc<Mutex<Ring>>,
+    /// The connection by which the ring is filled.
+    link: watch::Receiver<Link>,
     /// Whether the log's writer is in this process, and the ring has all that it appended.
     is_handed_on: Arc<watch::Sender<bool>>,
     _task: AbortOnDropHandle<()>,
@@ -52,6 +54,9 @@ struct Ring {
     bytes: usize,
     /// The newest record.
     last: Mark,
+    /// On which connection the log was found to be the one that stands here. Before that nothing is handed on: a log that has lost its
+    /// tail grows again with the first appends, and what was lost would never be missed.
+    recognised: Option<u64>,
     /// Something is wrong with the log; whoever reads it alone is told what.
     has_ended: bool,
     waiting: Vec<Waker>,
@@ -109,16 +114,18 @@ impl Drop for Writer {
 
 impl Feed {
     fn start(log: &Log, at: Mark) -> Self {
-        let ring = Ring { records: VecDeque::new(), bytes: 0, last: at, has_ended: false, waiting: Vec::new() };
+        let ring = Ring { records: VecDeque::new(), bytes: 0, last: at, recognised: None, has_ended: false, waiting: Vec::new() };
         let (ring, is_handed_on) = (Arc::new(Mutex::new(ring)), Arc::new(watch::Sender::new(false)));
         let filling = fill(log.clone(), Arc::clone(&ring), Arc::clone(&is_handed_on));
-        Self { ring, is_handed_on, _task: AbortOnDropHandle::new(tokio::spawn(filling)) }
+        Self { ring, link: log.broker.link(), is_handed_on, _task: AbortOnDropHandle::new(tokio::spawn(filling)) }
     }
 
     /// Whether it was the next record.
     fn offer<E: Send + Sync + 'static>(&self, log: &LogName, seq: u64, draft: Draft, events: Arc<Vec<E>>) -> bool {
+        let Link { connected, generation } = *self.link.borrow();
         let mut ring = lock(&self.ring);
-        let created = ring.last.created.filter(|_| seq == ring.last.seq + 1);
+        let is_recognised = connected && ring.recognised == Some(generation);
+        let created = ring.last.created.filter(|_| is_recognised && seq == ring.last.seq + 1);
         if let Some(created) = created {
             ring.push(draft.stored(log.clone(), seq, created, events));
         }
@@ -130,10 +137,11 @@ impl Feed {
 async fn fill(log: Log, ring: Arc<Mutex<Ring>>, is_handed_on: Arc<watch::Sender<bool>>) {
     let mut handed_on = is_handed_on.subscribe();
     loop {
-        let (at, known) = (lock(&ring).last, Arc::clone(&ring));
+        let (at, known, recognised) = (lock(&ring).last, Arc::clone(&ring), Arc::clone(&ring));
         let mut link = log.broker.link();
         let generation = link.borrow_and_update().generation;
-        let mut follower = Follower::start_with(log.clone(), at, move || lock(&known).last);
+        let found = move |generation| lock(&recognised).recognised = Some(generation);
+        let mut follower = Follower::start_with(log.clone(), at, move || lock(&known).last, found);
         loop {
             tokio::select! {
                 read = follower.next() => match read {

@@ -24,9 +24,9 @@ const READ_AHEAD_BYTES: usize = 512 * 1024;
 const REOPEN_PAUSE: Duration = Duration::from_millis(50);
 /// A new leader of a replicated log was seen to say that it ends before what was acknowledged, until it had
 /// applied all that its quorum has. Only what it still says after this long is believed.
-const LEADER_WAIT: Duration = Duration::from_secs(5);
-/// A log is said to be out of reach once per this many failed attempts.
-const COMPLAIN_EVERY: u32 = 100;
+pub const LEADER_WAIT: Duration = Duration::from_secs(5);
+/// A log is said to be out of reach after this many failed attempts, and then each time they have doubled.
+const COMPLAIN_AFTER: u32 = 100;
 
 /// A log being followed. Dropping it ends that.
 #[derive(Debug)]
@@ -46,13 +46,19 @@ struct Ahead {
 
 impl Follower {
     pub(crate) fn start(log: Log, after: Mark) -> Self {
-        Self::start_with(log, after, Mark::default)
+        Self::start_with(log, after, Mark::default, |_| {})
     }
 
-    /// Whenever it begins anew it goes on from `known`, where that is further than it has read.
-    pub(crate) fn start_with(log: Log, after: Mark, known: impl Fn() -> Mark + Send + Sync + 'static) -> Self {
+    /// Whenever it begins anew it goes on from `known`, where that is further than it has read; `recognised` hears of each connection
+    /// on which the log was found to be the one that was read so far.
+    pub(crate) fn start_with(
+        log: Log,
+        after: Mark,
+        known: impl Fn() -> Mark + Send + Sync + 'static,
+        recognised: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Self {
         let (sender, records) = mpsc::channel(READ_AHEAD_RECORDS);
-        let task = AbortOnDropHandle::new(tokio::spawn(run(log, after, known, sender)));
+        let task = AbortOnDropHandle::new(tokio::spawn(run(log, after, known, recognised, sender)));
         Self { records, _task: task }
     }
 
@@ -98,13 +104,19 @@ impl From<String> for Interrupted {
     }
 }
 
-async fn run(log: Log, mut after: Mark, known: impl Fn() -> Mark + Send + Sync, sender: mpsc::Sender<Result<Ahead, Fault>>) {
+async fn run(
+    log: Log,
+    mut after: Mark,
+    known: impl Fn() -> Mark + Send + Sync,
+    recognised: impl Fn(u64) + Send + Sync,
+    sender: mpsc::Sender<Result<Ahead, Fault>>,
+) {
     let mut attempts = 0_u32;
     loop {
         let known = known();
         after = if known.seq > after.seq { known } else { after };
         let start = after.seq;
-        match read_on(&log, &mut after, &sender).await {
+        match read_on(&log, &mut after, &recognised, &sender).await {
             Interrupted::Dropped => return,
             Interrupted::Fault(fault) => {
                 // Whoever is gone does not need to know.
@@ -112,8 +124,8 @@ async fn run(log: Log, mut after: Mark, known: impl Fn() -> Mark + Send + Sync, 
                 return;
             }
             Interrupted::Retry(why) => {
-                attempts = if after.seq > start { 1 } else { attempts + 1 };
-                if attempts.is_multiple_of(COMPLAIN_EVERY) {
+                attempts = if after.seq > start { 1 } else { attempts.saturating_add(1) };
+                if attempts.is_multiple_of(COMPLAIN_AFTER) && (attempts / COMPLAIN_AFTER).is_power_of_two() {
                     tracing::warn!(log = %log.name(), attempts, why, "A log is out of reach; still trying");
                 }
                 tokio::time::sleep(REOPEN_PAUSE).await;
@@ -123,8 +135,13 @@ async fn run(log: Log, mut after: Mark, known: impl Fn() -> Mark + Send + Sync, 
 }
 
 /// Reads until something interrupts.
-async fn read_on(log: &Log, after: &mut Mark, sender: &mpsc::Sender<Result<Ahead, Fault>>) -> Interrupted {
-    match try_read_on(log, after, sender).await {
+async fn read_on(
+    log: &Log,
+    after: &mut Mark,
+    recognised: &(impl Fn(u64) + Send + Sync),
+    sender: &mpsc::Sender<Result<Ahead, Fault>>,
+) -> Interrupted {
+    match try_read_on(log, after, recognised, sender).await {
         Ok(never) => match never {},
         Err(interrupted) => interrupted,
     }
@@ -133,11 +150,13 @@ async fn read_on(log: &Log, after: &mut Mark, sender: &mpsc::Sender<Result<Ahead
 async fn try_read_on(
     log: &Log,
     after: &mut Mark,
+    recognised: &(impl Fn(u64) + Send + Sync),
     sender: &mpsc::Sender<Result<Ahead, Fault>>,
 ) -> Result<std::convert::Infallible, Interrupted> {
     let mut link = log.broker.link();
     let generation = link.borrow_and_update().generation;
     let info = recognise(log, after).await?;
+    recognised(generation);
     let (created, mut more) = (info.created, info.last > after.seq);
     let room = Arc::new(Semaphore::new(READ_AHEAD_BYTES));
     let mut messages = pull::messages(log, after.seq + 1).await?;

@@ -31,7 +31,7 @@ pub use cursor::{Cursor, LogName};
 pub use encoding::CONTENT_TYPE;
 pub use engine::{Checkpoint, Engine, Service, Snapshot, Step};
 pub use fault::Fault;
-pub use follower::Follower;
+pub use follower::{Follower, LEADER_WAIT};
 pub use health::{Condition, Health};
 pub use host::Host;
 pub use inputs::{Batches, Inputs};

@@ -262,11 +262,23 @@ impl Record {
         before.next([&self.cursor.to_string(), &write_entries(&self.inputs), &write_shards(&self.concerns)], &self.payload)
     }
 
+    /// Makes sure that it has a place in a chain, unless it is a command's: whoever else could write the log could say anything.
+    ///
+    /// # Errors
+    /// [`Fault::BrokenChain`], where it has none.
+    pub fn belongs(&self, is_command: bool) -> Result<(), Fault> {
+        if is_command || self.chain.is_some() { Ok(()) } else { Err(self.broken()) }
+    }
+
+    fn broken(&self) -> Fault {
+        Fault::BrokenChain { log: self.log.clone(), seq: self.seq }
+    }
+
     /// # Errors
     /// [`Fault::BrokenChain`], where it does not follow `before`.
     pub fn continues(&self, before: Chain) -> Result<(), Fault> {
         match self.chain {
-            Some(chain) if chain != self.after(before) => Err(Fault::BrokenChain { log: self.log.clone(), seq: self.seq }),
+            Some(chain) if chain != self.after(before) => Err(self.broken()),
             Some(_) | None => Ok(()),
         }
     }

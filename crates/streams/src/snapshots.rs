@@ -29,6 +29,8 @@ pub(crate) struct Snapshots {
     writing: Option<JoinHandle<Result<(), Fault>>>,
     /// Why one could not be written, until somebody heard of it, and since when.
     failed: Option<(Fault, Instant)>,
+    /// Records since the last one that was begun, where its disk has had no room for the next.
+    kept: Option<u64>,
 }
 
 impl Snapshots {
@@ -64,18 +66,41 @@ impl Snapshots {
 
     pub(crate) async fn take<S: Service>(&mut self, service: &mut S, at: &Checkpoint) -> Result<(), Fault> {
         self.wait().await?;
-        if self.records > 0 {
+        if self.records > 0 && self.has_room(service) {
             self.writing = Some(tokio::task::spawn_blocking(service.snapshot(at)));
         }
         self.begin();
         Ok(())
     }
 
+    /// Whether one is to be begun: without room for it the service goes on, and what changed stays in memory, up to a bound.
+    fn has_room<S: Service>(&mut self, service: &S) -> bool {
+        let kept = self.kept.unwrap_or_default() + self.records;
+        match service.has_room() {
+            Err(why) if kept < MOST_UNWRITTEN => {
+                if self.kept.replace(kept).is_none() {
+                    tracing::warn!(%why, "There is no room for snapshots: free some space. Until then a restart takes longer");
+                }
+                false
+            }
+            Err(_) => {
+                self.kept = Some(0);
+                true
+            }
+            Ok(()) => {
+                if self.kept.take().is_some() {
+                    tracing::info!("There is room for snapshots again");
+                }
+                true
+            }
+        }
+    }
+
     /// The same while a long log is folded. One that fails is not tried again on the way: it is heard of once the service works,
     /// which it would never do otherwise while its disk is full.
     pub(crate) async fn take_on_the_way<S: Service>(&mut self, service: &mut S, at: &Checkpoint) {
         self.settle().await;
-        if self.failed.is_none() {
+        if self.failed.is_none() && self.has_room(service) {
             self.writing = Some(tokio::task::spawn_blocking(service.snapshot(at)));
         }
         self.begin();
@@ -108,6 +133,57 @@ impl Snapshots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Record, Snapshot, Step};
+
+    /// Counts what it hands out.
+    #[derive(Default)]
+    struct Counting {
+        has_full_disk: bool,
+        handed_out: usize,
+    }
+
+    impl Service for Counting {
+        type Event = ();
+
+        fn restore(&mut self) -> Result<Checkpoint, Fault> {
+            Ok(Checkpoint::default())
+        }
+
+        fn evolve(&mut self, (): &()) {}
+
+        fn decide(&mut self, _: &Record, _: &mut Step<()>) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn has_room(&self) -> Result<(), Fault> {
+            let why = || Fault::Store { file: "shelf".to_owned(), why: "the disk is full".to_owned() };
+            if self.has_full_disk { Err(why()) } else { Ok(()) }
+        }
+
+        fn snapshot(&mut self, _: &Checkpoint) -> Snapshot {
+            self.handed_out += 1;
+            Box::new(|| Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_handed_out_without_room_for_it_up_to_a_bound() {
+        let mut snapshots = Snapshots::default();
+        let mut service = Counting { has_full_disk: true, ..Counting::default() };
+        let mut take = async |service: &mut Counting, records| {
+            snapshots.count(records);
+            snapshots.take(service, &Checkpoint::default()).await.expect("it goes on");
+            service.handed_out
+        };
+        let most = usize::try_from(MOST_UNWRITTEN).expect("small");
+        assert_eq!(take(&mut service, most / 2).await, 0);
+        assert_eq!(take(&mut service, most / 2 - 1).await, 0);
+        assert_eq!(take(&mut service, 1).await, 1, "memory has its bound");
+        service.has_full_disk = false;
+        assert_eq!(take(&mut service, 1).await, 2);
+        service.has_full_disk = true;
+        assert_eq!(take(&mut service, most - 1).await, 2, "it is counted from the last one on");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_failed_is_tried_again_after_a_while_and_heard_of_once() {

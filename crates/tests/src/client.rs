@@ -69,7 +69,9 @@ impl Client {
         let input = format!("{{accountId: \"{account}\", amount: {{amount: \"{amount}\", currency: \"{currency}\"}}}}");
         let data = self.execute(&format!("mutation {{ deposit(input: {input}) {{ payment {{ id }} errors {{ code }} }} }}")).await?;
         let id = data["deposit"]["payment"]["id"].as_str().with_context(|| format!("a payment: {data}"))?.to_owned();
-        self.final_status(&id).await.map(|_| ())
+        let status = self.final_status(&id).await?;
+        anyhow::ensure!(status == "BOOKED", "a deposit is {status}");
+        Ok(())
     }
 
     /// Waits until a payment is final; answers with its status.

@@ -9,7 +9,7 @@ mod process;
 pub mod tokens;
 
 pub use client::{Client, Socket, code, money};
-pub use process::{Dev, Nats, free_port, freeze, memory_mib, millrace, nats_server};
+pub use process::{Dev, Nats, audit_passes, free_port, freeze, memory_mib, millrace, nats_server};
 
 use std::time::Duration;
 

@@ -296,9 +296,25 @@ impl Dev {
     /// # Errors
     /// Where it cannot be run, or does not end.
     pub async fn output(arguments: &[&str]) -> anyhow::Result<Output> {
-        let run = aio::Command::new(millrace()?).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-        Ok(tokio::time::timeout(PATIENCE, run).await??)
+        Self::output_within(arguments, PATIENCE).await
     }
+
+    async fn output_within(arguments: &[&str], wait: Duration) -> anyhow::Result<Output> {
+        let run = aio::Command::new(millrace()?).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+        Ok(tokio::time::timeout(wait, run).await??)
+    }
+}
+
+/// Audits the logs of a server and the read models of a process that has stopped; says what was looked at.
+///
+/// # Errors
+/// What the audit found, or where it does not end within `wait`.
+pub async fn audit_passes(nats: &Nats, data: &Path, wait: Duration) -> anyhow::Result<String> {
+    let data = data.to_str().context("a folder")?;
+    let output = Dev::output_within(&["audit", "--nats", &nats.url(), "--data", data], wait).await?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    anyhow::ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(said.lines().last().unwrap_or_default().to_owned())
 }
 
 /// Stops a process where it stands; when this returns, no thread of it runs, in the kernel either.

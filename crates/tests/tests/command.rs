@@ -80,6 +80,16 @@ async fn what_is_wrong_is_said_on_one_line_with_what_to_do() {
         let dev = refused(&dev(&own, &nats, &["--any-port", option, value])).await;
         assert!(serve.contains(says) && dev.contains(says), "{option} {value}: {serve} {dev}");
     }
+    let store = folder.path().join("spoilt");
+    std::fs::create_dir_all(store.join("nats")).expect("made");
+    std::fs::write(store.join("nats/jetstream"), "no folder").expect("written");
+    let store = store.display().to_string();
+    let port = free_port().expect("a port").to_string();
+    let Output { status, stderr, .. } =
+        Dev::output(&["nats", "--data", &store, "--nats-server", &nats, "--port", &port]).await.expect("it ends");
+    let text = String::from_utf8(stderr).expect("text");
+    assert!(!status.success() && text.contains("does not listen") && text.contains("nats-server.log"), "{text}");
+    assert!(!text.contains("Keeping nats-server alive"), "{text}");
     let role = refused(&["serve", "--data", &data, "--roles", "cashier"]).await;
     assert!(role.contains("cashier") && role.contains("ledger"), "{role}");
     let secret = refused(&["token", "--role", "operator", "--data", "/nowhere"]).await;

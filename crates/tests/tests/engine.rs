@@ -7,7 +7,9 @@ mod counter;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use counter::{Counter, STREAMS, check, count, count_with, feed, host, numbers, sums};
-use streams::{AppendError, Batches, Broker, CommandAppender, Condition, Cursor, Draft, Fault, Host, Inputs, Mark, Topology};
+use streams::{
+    AppendError, Batches, Broker, CommandAppender, Condition, Cursor, Draft, Engine, Fault, Host, Inputs, LogName, Mark, Topology,
+};
 use tests::{
     Nats, PATIENCE,
     chaos::proxy::{Network, Proxy},
@@ -86,6 +88,46 @@ async fn a_record_that_no_service_wrote_ends_the_service_and_nothing_is_decided_
     let ended = tokio::time::timeout(PATIENCE, engine).await.expect("it ends").expect("no panic");
     assert!(matches!(ended, Err(Fault::BrokenChain { seq, .. }) if seq == last + 1), "{ended:?}");
     assert_eq!(broker.log(sums()).info().await.expect("a log").last, last + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_service_wrote_is_not_taken_by_those_who_read_its_log_either() {
+    let nats = Nats::start().expect("a nats-server");
+    let host = host(&nats).await;
+    let stray = Draft::new(&[7_u64], &Cursor::default(), Vec::new()).expect("encodes");
+    assert_eq!(host.broker.log(sums()).append(&stray, Some(0)).await, Ok(1));
+    // The log of the counter is read here as if its numbers were commands' and they were a service's.
+    let other = STREAMS.replace("name: numbers, owner: gateway, readers: [counter]", "name: numbers, owner: adder, readers: [nobody]");
+    let other = other.replace("name: sums, owner: counter, readers: [nobody]", "name: sums, owner: other, readers: [adder]");
+    let topology = Arc::new(Topology::parse(&other, "streams.yaml").expect("good"));
+    let reader = Engine::new(&Host::new(host.broker.clone(), topology), "adder", numbers(), Counter::default()).run();
+    let ended = tokio::time::timeout(PATIENCE, reader).await.expect("it ends");
+    assert!(matches!(&ended, Err(Fault::BrokenChain { log, seq: 1 }) if *log == sums()), "{ended:?}");
+    assert_eq!(host.broker.log(numbers()).info().await.expect("a log").last, 0, "nothing followed from it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_takes_no_commands_is_stalled_until_it_takes_them_or_nobody_asks() {
+    let nats = Nats::start().expect("a nats-server");
+    let host = host(&nats).await;
+    let other = LogName::new("others", None);
+    let appender = CommandAppender::start_with(
+        host.broker.log(other.clone()),
+        Arc::new(Cursor::default),
+        CancellationToken::new(),
+        host.health.clone(),
+        |_, _: &[u64]| {},
+    );
+    assert!(appender.append(1).await.is_err(), "there is no such log");
+    let condition = |host: &Host| host.health.conditions().remove(&other);
+    assert_eq!(condition(&host), Some(Condition::Stalled));
+    tests::eventually("it is tried again", || async { Ok((condition(&host) == Some(Condition::Up)).then_some(())) }).await.expect("it is");
+    assert!(appender.append(2).await.is_err());
+    assert_eq!(condition(&host), Some(Condition::Stalled));
+    let more = STREAMS.replace("name: numbers,", "name: others,");
+    streams::apply(&host.broker, &Topology::parse(&more, "streams.yaml").expect("good")).await.expect("applies");
+    assert_eq!(appender.append(3).await, Ok(1));
+    assert_eq!(condition(&host), Some(Condition::Up));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,11 +257,8 @@ async fn what_was_stored_without_an_answer_leaves_no_service_stalled() {
     host.health.note(&sums(), Condition::Starting);
     network.set(Network::Good);
     // All is said, and nothing left to append that could be acknowledged.
-    let condition = tests::eventually("the service goes on", || async {
-        Ok(host.health.conditions().remove(&sums()).filter(|condition| !matches!(condition, Condition::Starting)))
-    });
-    let condition = condition.await.expect("it does");
-    assert!(matches!(condition, Condition::Up), "{condition}");
+    let is_up = || host.health.conditions().remove(&sums()) == Some(Condition::Up);
+    tests::eventually("the service goes on", || async { Ok(is_up().then_some(())) }).await.expect("it does");
     assert_eq!(*host.broker.link().borrow(), before, "the connection is the same");
 }
 

@@ -251,6 +251,36 @@ async fn whatever_breaks_a_subscription_that_is_resumed_misses_nothing_and_repea
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_told_ends_a_subscription_at_once_and_what_is_told_is_as_it_is_now() {
+    let (nats, data) = (Nats::start().expect("a nats-server"), tempfile::tempdir().expect("a folder"));
+    let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
+    let lisa = holders(&serve.address, 1).await.expect("an account").remove(0);
+    let operator = operator(&serve.address).expect("a token");
+    let set = async |status: &str| {
+        let input = format!("{{accountId: \"{}\", status: {status}}}", lisa.account);
+        let set = format!("mutation {{ setAccountStatus(input: {input}) {{ account {{ status }} }} }}");
+        assert_eq!(operator.execute(&set).await.expect("set")["setAccountStatus"]["account"]["status"], status);
+    };
+    set("FROZEN").await;
+    let mut socket = lisa.client.socket().await.expect("a socket");
+    let watch = |after: u64, selected: &str| {
+        format!("subscription {{ transactionBooked(accountId: \"{}\", afterVersion: {after}) {{ version {selected} }} }}", lisa.account)
+    };
+    // There is one entry, and none to come that would have the next one looked for.
+    socket.subscribe("wrong", &watch(0, "account { payments(first: -1) { nodes { id } } }")).await.expect("subscribed");
+    let told = socket.hear().await.expect("the failure");
+    assert!(told["type"] == "next" && told["payload"]["errors"].is_array() && told["payload"]["data"].is_null(), "{told}");
+    let end = socket.hear().await.expect("the end");
+    assert!(end["type"] == "complete" && end["id"] == "wrong", "{end}");
+
+    socket.subscribe("good", &watch(1, "account { status }")).await.expect("subscribed");
+    set("OPEN").await;
+    operator.deposit(&lisa.account.to_string(), "1.00", "EUR").await.expect("booked");
+    let told = socket.next("transactionBooked").await.expect("an entry");
+    assert!(told["version"] == 2 && told["account"]["status"] == "OPEN", "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_has_seen_more_than_a_gateway_has_hears_nothing_older_from_it() {
     let (nats, data) = (Nats::start().expect("a nats-server"), tempfile::tempdir().expect("a folder"));
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");

@@ -6,7 +6,9 @@
 use std::{fs, path::Path, sync::Arc};
 
 use domain::{AccountId, Shard};
-use streams::{Broker, Checkpoint, CommandAppender, Cursor, Engine, Fault, Host, LogName, Record, Service, Snapshot, Step, Topology};
+use streams::{
+    Broker, Checkpoint, CommandAppender, Cursor, Engine, Fault, Host, LogInfo, LogName, Record, Service, Snapshot, Step, Topology,
+};
 use tests::{Client, Dev, Nats, load::operator};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -271,6 +273,38 @@ async fn feed(broker: &Broker, numbers: std::ops::Range<u64>) {
     for number in numbers {
         tests::eventually("stored", || async { Ok(appender.append(number).await.ok()) }).await.expect("stored");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_lost_its_tail_and_grew_again_is_recognised_by_who_reads_it_all_the_while() {
+    let mut nats = Nats::start().expect("a nats-server");
+    let before = tempfile::tempdir().expect("a folder");
+    let broker = Broker::connect(&nats.url()).await.expect("connects");
+    let topology = Arc::new(Topology::parse(STREAMS, "streams.yaml").expect("good"));
+    streams::apply(&broker, &topology).await.expect("applies");
+    feed(&broker, 0..5).await;
+    nats.kill().expect("killed");
+    copy(&nats.stream_folder("numbers"), before.path());
+    nats.start_again().expect("started");
+    let engine = Engine::new(&Host::new(broker.clone(), Arc::clone(&topology)), "copier", LogName::new("copies", None), Copier).run();
+    let engine = tokio::spawn(engine);
+    let (numbers, copies) = (LogName::new("numbers", None), broker.log(LogName::new("copies", None)));
+    feed(&broker, 5..8).await;
+    tests::eventually("all were read", || async {
+        let LogInfo { last, created, .. } = copies.info().await.map_err(|why| anyhow::anyhow!(why))?;
+        let is_read = last > 0 && copies.read(last, created).await.map_err(|why| anyhow::anyhow!(why))??.cursor.get(&numbers) == 8;
+        Ok(is_read.then_some(()))
+    })
+    .await
+    .expect("read");
+
+    nats.kill().expect("killed");
+    swap(before.path(), &nats.stream_folder("numbers"));
+    nats.start_again().expect("started");
+    // As fast as the connection is back: three take the places of those that are lost, and the next is handed on here.
+    feed(&broker, 100..120).await;
+    let fault = tokio::time::timeout(tests::PATIENCE, engine).await.expect("in time").expect("no panic").expect_err("it halts");
+    assert!(matches!(&fault, Fault::Replaced { log, .. } if *log == numbers), "{fault}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

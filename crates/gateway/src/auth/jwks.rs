@@ -173,7 +173,7 @@ pub(super) struct Keyring {
 impl Keyring {
     pub(super) async fn open(location: Location, allowed: &[SigningAlgorithm]) -> Result<Self, JwksError> {
         let lookup = Lookup::new(location, allowed)?;
-        let set = lookup.look().await?;
+        let set = lookup.look().await?.usable()?;
         set.refused.iter().for_each(|refusal| tracing::warn!("A key of the JWKS is not used, {refusal}"));
         let (sender, known) = watch::channel(Known { set: Arc::new(set), asked: None });
         let unknown_key = Arc::new(Notify::new());
@@ -233,6 +233,9 @@ async fn keep(lookup: Lookup, known: watch::Sender<Known>, unknown_key: Arc<Noti
             if let Ok(set) = outcome {
                 let new = set.refused.iter().filter(|refusal| !known.set.refused.contains(refusal));
                 new.for_each(|refusal| tracing::warn!("A key of the JWKS is not used, {refusal}"));
+                if set.is_empty() && !known.set.is_empty() {
+                    tracing::warn!("The JWKS has no usable key any more: no token is taken until it has one");
+                }
                 known.set = Arc::new(set);
             }
         });

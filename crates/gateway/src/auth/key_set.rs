@@ -160,7 +160,7 @@ struct Document {
 }
 
 impl KeySet {
-    /// Reads a set; it has at least one usable key.
+    /// Reads a set, which may have no usable key: whoever takes back the last one takes back all.
     pub(super) fn parse(bytes: &[u8], allowed: &[SigningAlgorithm]) -> Result<Self, SetError> {
         let Document { keys } = serde_json::from_slice(bytes).map_err(|_| SetError::NotASet)?;
         if keys.len() > MAX_KEYS {
@@ -185,7 +185,16 @@ impl KeySet {
                 Err(refusal) => set.refused.push(refusal),
             }
         }
-        if set.keys.is_empty() { Err(SetError::NoKey(set.refused)) } else { Ok(set) }
+        Ok(set)
+    }
+
+    /// The same set, if it has a usable key.
+    pub(super) fn usable(self) -> Result<Self, SetError> {
+        if self.keys.is_empty() { Err(SetError::NoKey(self.refused)) } else { Ok(self) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     pub(super) fn get(&self, kid: &str) -> Option<Arc<PinnedKey>> {

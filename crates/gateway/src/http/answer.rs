@@ -1,6 +1,8 @@
 //! Answers over HTTP: which media type and which status (GraphQL over HTTP, §6). This module must
 //! never know what was asked.
 
+use std::cmp::Reverse;
+
 use async_graphql::{Response as Answer, ServerError};
 use axum::{
     body::Body,
@@ -47,39 +49,43 @@ impl Media {
         }
     }
 
-    /// What the client likes best of what there is (RFC 9110 §12.5.1); none, where it takes none of it.
+    /// What the client likes best of what there is (RFC 9110 §12.5.1), of several the one that it names first; none, where it takes
+    /// none of it.
     pub(super) fn accepted(headers: &HeaderMap) -> Option<Self> {
         if !headers.contains_key(ACCEPT) {
             return Some(Self::Json);
         }
-        let mut best: Option<(u32, Self)> = None;
-        for (quality, media) in Self::taken(headers) {
-            if quality > best.map_or(0, |(quality, _)| quality) {
-                best = Some((quality, media));
-            }
-        }
-        best.map(|(_, media)| media)
+        let liked = Self::ALL.into_iter().filter_map(|media| Some((media.liked(headers)?, media)));
+        // Of equals the last is the greatest, and of these JSON is what everybody reads.
+        liked.rev().max_by_key(|(liked, _)| *liked).map(|(_, media)| media)
     }
 
-    /// What of what there is a client says that it takes, and how much it likes that, in thousandths.
-    fn taken(headers: &HeaderMap) -> impl Iterator<Item = (u32, Self)> {
+    /// How much a client likes it, in thousandths, and how early it says so; none, where it does not take it. Of what it says the most
+    /// specific counts.
+    fn liked(self, headers: &HeaderMap) -> Option<(u32, Reverse<usize>)> {
         let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).filter_map(|range| {
+        let said = values.flat_map(|value| value.split(',')).enumerate().filter_map(|(place, range)| {
             let mut parts = range.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default();
+            let specific = self.is_in(parts.next().unwrap_or_default())?;
             let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(1_000, thousandths);
-            let media = match name {
-                "*/*" | "application/*" => Some(Self::Json),
-                "text/*" => Some(Self::EventStream),
-                _ => Self::ALL.into_iter().find(|media| media.name().eq_ignore_ascii_case(name)),
-            };
-            media.map(|media| (quality, media))
-        })
+            Some((specific, Reverse(place), quality))
+        });
+        said.max().filter(|(.., quality)| *quality > 0).map(|(_, place, quality)| (quality, place))
+    }
+
+    /// How specific a range is that it is in.
+    fn is_in(self, range: &str) -> Option<u8> {
+        match range.strip_suffix("/*") {
+            // Whoever takes anything waits for an answer, not for a stream of them.
+            Some("*") => (self != Self::EventStream).then_some(0),
+            Some(kind) => self.name().starts_with(&format!("{}/", kind.to_ascii_lowercase())).then_some(1),
+            None => self.name().eq_ignore_ascii_case(range).then_some(2),
+        }
     }
 
     /// Whether a client takes events, be it that it likes something else better: subscriptions have no other answer.
     pub(super) fn takes_events(headers: &HeaderMap) -> bool {
-        Self::taken(headers).any(|(quality, media)| media == Self::EventStream && quality > 0)
+        headers.contains_key(ACCEPT) && Self::EventStream.liked(headers).is_some()
     }
 }
 
@@ -228,5 +234,9 @@ mod tests {
         assert_eq!(accepted("text/html, */*;q=0.8"), Some(Media::Json));
         assert_eq!(accepted("text/html"), None);
         assert_eq!(accepted("application/json;q=0"), None);
+        assert_eq!(accepted("application/json;q=0, */*"), Some(Media::GraphqlResponse));
+        assert_eq!(accepted("*/*, application/graphql-response+json"), Some(Media::Json));
+        assert_eq!(accepted("*/*, text/event-stream"), Some(Media::Json));
+        assert_eq!(accepted("Text/*;q=0.5, application/*;q=0.4"), Some(Media::EventStream));
     }
 }

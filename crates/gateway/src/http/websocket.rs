@@ -19,7 +19,7 @@ use futures_util::{
     stream::{BoxStream, unfold},
 };
 use serde_json::{Map, Value};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_stream::StreamMap;
 use tokio_tungstenite::tungstenite;
 
@@ -126,6 +126,8 @@ struct Session {
 impl Session {
     async fn serve(&mut self) -> End {
         let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        // After a standstill of this process clients have as long to answer as ever.
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unanswered = 0;
         let stop = self.door.stop.clone();
         loop {

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    task::block_in_place,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{Checkpoint, Engine, RESTART_PAUSE, Service};
 use crate::{
@@ -22,12 +25,14 @@ impl<S: Service> Engine<S> {
     /// Takes up the state of the last snapshot, once it is certain that the own log still has what that, this process, and
     /// whoever reads the log have seen of it; none, where the server went away.
     pub(super) async fn restore(&mut self) -> Result<Option<Checkpoint>, Fault> {
-        let mut at = self.service.restore()?;
-        self.snapshots.begin();
-        for mark in [self.known, at.own] {
-            let Some(info) = self.recognise(&mark).await? else { return Ok(None) };
-            at.own.created = Some(info.created);
+        // While the server is away nothing is loaded: with millions of accounts that takes seconds.
+        if self.recognise(&self.known).await?.is_none() {
+            return Ok(None);
         }
+        let mut at = block_in_place(|| self.service.restore())?;
+        self.snapshots.begin();
+        let Some(info) = self.recognise(&at.own).await? else { return Ok(None) };
+        at.own.created = Some(info.created);
         let seen = join_all(self.readers.iter().map(|reader| self.seen_by(reader))).await.into_iter().max();
         Ok(self.recognise(&Mark::at(seen.unwrap_or(0))).await?.map(|_| at))
     }

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use tests::{
-    Dev, Nats,
+    Dev, Nats, audit_passes,
     load::{Holder, all_level, holders, operator},
     memory_mib,
 };
@@ -79,11 +79,15 @@ async fn main() -> anyhow::Result<()> {
     let (serve_most, nats_most) = *most.lock().await;
     println!("memory at most: serve {serve_most} MiB, nats-server {nats_most} MiB; now {:?} MiB", memory()?);
 
-    let booked = (entries(&holders).await? - before) / 2;
+    let made = entries(&holders).await? - before;
+    ensure!(made.is_multiple_of(2), "{made} entries: one has no counterpart");
+    let booked = made / 2;
     let singles: u64 = ["ACCEPTED", "BOOKED"].iter().filter_map(|status| probe_codes.get(*status)).sum();
     let accepted = calm.accepted + answers.accepted + singles;
     println!("{accepted} payments were accepted, {booked} are booked");
-    ensure!(booked == accepted, "every accepted payment is booked, once, and no refused one is");
+    ensure!(booked == accepted, "as many payments are booked as were accepted");
+    ensure!(serve.interrupt().await?.1, "serve stops");
+    println!("audit: {}", audit_passes(&nats, data.path(), LONG).await?);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::{Context as _, ensure};
 use streams::{Broker, LogName};
 use tests::{
-    Dev, Nats, PATIENCE,
+    Dev, Nats, PATIENCE, audit_passes,
     load::{Holder, SHARDS, all_level, holders, operator, store_payments},
 };
 use tokio::time::Instant;
@@ -70,6 +70,8 @@ async fn main() -> anyhow::Result<()> {
         );
         pay(&holders, &serve.address, None).await?;
     }
+    ensure!(serve.interrupt().await?.1, "serve stops");
+    println!("audit: {}", audit_passes(&nats, data.path(), LONG).await?);
     Ok(())
 }
 
@@ -109,8 +111,16 @@ async fn send(holders: &[Holder], address: &str, key: Option<&str>) -> anyhow::R
 async fn pay(holders: &[Holder], address: &str, key: Option<&str>) -> anyhow::Result<()> {
     let id = tests::eventually("accepted", || async { Ok(send(holders, address, key).await.ok()) }).await?;
     let client = holders[0].client.at(address);
-    let wait = async { while client.final_status(&id).await.is_err() {} };
-    tokio::time::timeout(PATIENCE * 10, wait).await.context("never booked")
+    let wait = async {
+        loop {
+            if let Ok(status) = client.final_status(&id).await {
+                return status;
+            }
+        }
+    };
+    let status = tokio::time::timeout(PATIENCE * 10, wait).await.context("never booked")?;
+    ensure!(status == "BOOKED", "a payment is {status}");
+    Ok(())
 }
 
 /// Sends payments with and without keys while the read models are built again; how long each took.

@@ -106,7 +106,7 @@ async fn ask(client: &Client, input: &Value) -> Answer {
     match (payload["payment"]["id"].as_str(), code) {
         (Some(id), _) => Answer::Accepted(id.to_owned()),
         (None, Some("OVERLOADED")) => Answer::NotStored,
-        (None, Some(code)) if !["UNAVAILABLE", "STALE_READ", "INTERNAL"].contains(&code) => Answer::Refused(code.to_owned()),
+        (None, Some(code)) if !["UNAVAILABLE", "STALE_READ", "INTERNAL", "TIMED_OUT"].contains(&code) => Answer::Refused(code.to_owned()),
         (None, _) => Answer::Unknown,
     }
 }
@@ -184,7 +184,7 @@ impl Payer {
         match ask(&self.at(gateway), input).await {
             Answer::Accepted(id) => Told::Accepted(id),
             Answer::Refused(code) => Told::Refused(code),
-            Answer::NotStored => Told::Refused("nothing was stored".to_owned()),
+            Answer::NotStored => Told::NotTaken,
             Answer::Unknown => {
                 self.history.unanswered += 1;
                 Told::Nothing

@@ -20,8 +20,10 @@ pub enum Kind {
 pub enum Told {
     /// It is accepted, under this id.
     Accepted(String),
-    /// It is refused, and nothing of it is stored.
+    /// It is refused for good, with this code.
     Refused(String),
+    /// There was no connection, or too much to do, and nothing of it is stored.
+    NotTaken,
     /// Nothing, or that nobody knows.
     Nothing,
 }
@@ -91,6 +93,8 @@ pub struct Payment {
     pub reference: String,
     /// Its status.
     pub status: String,
+    /// Why it was rejected or returned.
+    pub rejection: Option<String>,
 }
 
 /// An entry as the bank shows it in the end.
@@ -164,21 +168,24 @@ fn sent_errors(sent: &Sent, account: &Account, entries: &BTreeMap<&str, Vec<(usi
     let mut found = Vec::new();
     match (&sent.told, made.as_slice()) {
         (Told::Accepted(id), [payment]) if payment.id == *id => {}
-        (Told::Nothing, [_] | []) | (Told::Refused(_), []) => {}
+        (Told::Nothing, [_] | []) | (Told::NotTaken, []) => {}
+        // Nobody asks for what is refused for good.
         (_, made) => found.push(format!("{name} is {made:?}")),
     }
     for payment in made {
         let moved = entries.get(payment.id.as_str()).cloned().unwrap_or_default();
         let booked = [(sent.from, -sent.minor), (sent.to, sent.minor)];
-        let is_right = match (sent.kind, payment.status.as_str()) {
-            (Kind::Ordinary, "BOOKED") => moved.len() == 2 && booked.iter().all(|entry| moved.contains(entry)),
+        let is_right = match (sent.kind, payment.status.as_str(), payment.rejection.as_deref()) {
+            (Kind::Ordinary, "BOOKED", None) => moved.len() == 2 && booked.iter().all(|entry| moved.contains(entry)),
             // Others may have taken the money before.
-            (Kind::Ordinary | Kind::Overdraft | Kind::Frozen | Kind::OtherCurrency, "REJECTED") => moved.is_empty(),
-            (Kind::Frozen, "RETURNED") => moved.iter().map(|(_, minor)| minor).sum::<i64>() == 0,
-            (_, _) => false,
+            (Kind::Ordinary | Kind::Overdraft, "REJECTED", Some("INSUFFICIENT_FUNDS"))
+            | (Kind::Frozen, "REJECTED", Some("ACCOUNT_FROZEN"))
+            | (Kind::OtherCurrency, "REJECTED", Some("CURRENCY_MISMATCH")) => moved.is_empty(),
+            (Kind::Frozen, "RETURNED", Some("ACCOUNT_FROZEN")) => moved.iter().map(|(_, minor)| minor).sum::<i64>() == 0,
+            (_, _, _) => false,
         };
         if !is_right {
-            found.push(format!("{name} is {} with entries {moved:?}", payment.status));
+            found.push(format!("{name} is {} ({:?}) with entries {moved:?}", payment.status, payment.rejection));
         }
     }
     found
@@ -211,7 +218,7 @@ mod tests {
         let seen = Seen { client: 0, version: 2, booked_minor: 70 };
         let payer = History { sent: vec![sent], seen: vec![seen], ..History::default() };
         let entry = |version, minor, balance_minor, payment: &str| Entry { version, minor, balance_minor, payment: payment.into() };
-        let payment = Payment { id: "pay_a".into(), reference: "a".into(), status: "BOOKED".into() };
+        let payment = Payment { id: "pay_a".into(), reference: "a".into(), status: "BOOKED".into(), rejection: None };
         let accounts = vec![
             Account { entries: vec![entry(1, 100, 100, "pay_0"), entry(2, -30, 70, "pay_a")], payments: vec![payment] },
             Account { entries: vec![entry(1, 30, 30, "pay_a")], payments: vec![] },
@@ -227,14 +234,30 @@ mod tests {
         assert_eq!(contradictions(&histories, &watched, &accounts), Vec::<String>::new());
     }
 
+    /// Its only payment, before which no money moved.
+    fn reject(accounts: &mut [Account], code: &str) {
+        accounts[0].entries.truncate(1);
+        accounts[1].entries.clear();
+        accounts[0].payments[0] = Payment { status: "REJECTED".into(), rejection: Some(code.into()), ..accounts[0].payments[0].clone() };
+    }
+
     type Plant = fn(&mut Vec<History>, &mut Vec<Watched>, &mut Vec<Account>);
 
     #[test]
     fn each_contradiction_is_found() {
-        let plants: [(&str, Plant); 14] = [
+        let plants: [(&str, Plant); 17] = [
             ("an accepted payment is missing", |_, _, accounts| accounts[0].payments.clear()),
             ("an accepted payment has another id", |histories, _, _| histories[0].sent[0].told = Told::Accepted("pay_b".into())),
-            ("a refused payment is booked", |histories, _, _| histories[0].sent[0].told = Told::Refused("X".into())),
+            ("a payment that was not taken is booked", |histories, _, _| histories[0].sent[0].told = Told::NotTaken),
+            ("a good payment is refused", |histories, _, accounts| {
+                histories[0].sent[0].told = Told::Refused("UNKNOWN_ACCOUNT".into());
+                *accounts = vec![Account { entries: accounts[0].entries[..1].to_vec(), payments: vec![] }, Account::default()];
+            }),
+            ("a good payment is rejected", |_, _, accounts| reject(accounts, "UNKNOWN_CREDITOR")),
+            ("a payment is rejected for another reason", |histories, _, accounts| {
+                histories[0].sent[0].kind = Kind::Frozen;
+                reject(accounts, "INSUFFICIENT_FUNDS");
+            }),
             ("a payment stands there twice", |_, _, accounts| {
                 let twin = Payment { id: "pay_b".into(), ..accounts[0].payments[0].clone() };
                 accounts[0].payments.push(twin);

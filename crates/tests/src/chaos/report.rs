@@ -40,6 +40,7 @@ impl Report {
                 match &sent.told {
                     Told::Accepted(_) => count("accepted", 1),
                     Told::Refused(code) => count(&format!("refused: {code}"), 1),
+                    Told::NotTaken => count("not taken", 1),
                     Told::Nothing => count("never answered", 1),
                 }
             }

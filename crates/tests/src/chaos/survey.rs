@@ -63,14 +63,19 @@ pub async fn accounts(world: &World, gateway: usize) -> anyhow::Result<Vec<Accou
     Ok(accounts)
 }
 
-const PAYMENT: &str = "id reference status";
+const PAYMENT: &str = "id reference status rejection { code }";
 const ENTRY: &str = "version direction amount { amount } balanceAfter { amount } payment { id }";
 
 async fn account(client: &Client, customer: &Customer) -> anyhow::Result<Account> {
     let payments = all(client, &customer.account, "payments", PAYMENT).await?;
     let entries = all(client, &customer.account, "transactions", ENTRY).await?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let payment = |node: &Value| Payment { id: text(&node["id"]), reference: text(&node["reference"]), status: text(&node["status"]) };
+    let payment = |node: &Value| Payment {
+        id: text(&node["id"]),
+        reference: text(&node["reference"]),
+        status: text(&node["status"]),
+        rejection: node["rejection"]["code"].as_str().map(str::to_owned),
+    };
     let entry = |node: &Value| {
         let sign = if node["direction"] == "DEBIT" { -1 } else { 1 };
         anyhow::Ok(Entry {

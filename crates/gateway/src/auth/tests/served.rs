@@ -97,6 +97,23 @@ async fn the_last_good_set_stays_whatever_its_server_says() {
 }
 
 #[tokio::test]
+async fn keys_that_were_taken_back_are_taken_no_more_also_where_no_other_is_left() {
+    let (jwks, location) = Jwks::start().await;
+    let signer = Signer::new(Algorithm::EdDSA, "only");
+    for nothing_usable in [r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","kid":"only","k":"c2VjcmV0"}]}"#] {
+        jwks.has(&[&signer]);
+        let keys = Keys::from_jwks(location.clone(), &SigningAlgorithm::ALL, expected()).await.expect("keys");
+        let token = signer.sign(&claims(&json!({})));
+        assert!(caller(&keys, &token).await.is_ok());
+        jwks.answers(200, nothing_usable);
+        assert!(Keys::from_jwks(location.clone(), &SigningAlgorithm::ALL, expected()).await.is_err(), "no start without keys");
+        let unknown = signer.sign_with(Header { kid: Some("unknown".to_owned()), ..Header::new(Algorithm::EdDSA) }, &claims(&json!({})));
+        assert_eq!(caller(&keys, &unknown).await, Err(AuthError), "which looks once more");
+        assert_eq!(caller(&keys, &token).await, Err(AuthError), "{nothing_usable}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_looks_any_more_once_the_keys_are_dropped() {
     let (jwks, location) = Jwks::start().await;
     jwks.has(&[&Signer::new(Algorithm::EdDSA, "only")]);
