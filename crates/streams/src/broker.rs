@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use async_nats::{ConnectErrorKind, ConnectOptions, Event, jetstream};
+use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerAddr, jetstream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -103,7 +103,7 @@ impl Broker {
         let leaving = CancellationToken::new();
         let deadline = tokio::time::Instant::now() + CONNECT_WAIT;
         let client = loop {
-            match options(sender.clone(), Some(leaving.clone())).connect(servers(url)).await {
+            match options(url, sender.clone(), Some(leaving.clone())).connect(servers(url)).await {
                 Ok(client) => break client,
                 Err(error) if matches!(error.kind(), ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation) => {
                     return Err(ConnectError::Refused { url: shown(url), why: error.to_string() });
@@ -134,7 +134,7 @@ impl Broker {
         let (sender, link) = watch::channel(Link::default());
         let mut attempts = 0_u32;
         loop {
-            match options(sender.clone(), None).connect(servers(&self.url)).await {
+            match options(&self.url, sender.clone(), None).connect(servers(&self.url)).await {
                 Ok(client) => return Self::on(client, self.url.clone(), link, self.leaving.clone(), self.feeds.clone()).await,
                 Err(_) if self.leaving.is_cancelled() => return self.clone(),
                 Err(error) => {
@@ -181,8 +181,12 @@ impl Broker {
 }
 
 /// With `told`, what happens to the connection is said in the log, until that is cancelled.
-fn options(link: watch::Sender<Link>, told: Option<CancellationToken>) -> ConnectOptions {
-    ConnectOptions::new()
+fn options(urls: &str, link: watch::Sender<Link>, told: Option<CancellationToken>) -> ConnectOptions {
+    // The library does not take them from there: the servers of a cluster know the same users.
+    let addresses = servers(urls).into_iter().filter_map(|url| url.parse::<ServerAddr>().ok());
+    let credentials = addresses.filter_map(|address| Some((address.username()?.to_owned(), address.password()?.to_owned()))).next();
+    credentials
+        .map_or_else(ConnectOptions::new, |(name, password)| ConnectOptions::with_user_and_password(name, password))
         .name("millrace")
         .request_timeout(Some(REQUEST_TIMEOUT))
         .ping_interval(PING_INTERVAL)

@@ -5,7 +5,7 @@
 use std::{net::TcpListener, path::Path, process::Output, time::Duration};
 
 use tests::{
-    Client, Dev, free_port, nats_server,
+    Client, Dev, Nats, free_port, nats_server,
     tokens::{self, SECRET},
 };
 use tokio::io::AsyncBufReadExt as _;
@@ -94,6 +94,18 @@ async fn what_is_wrong_is_said_on_one_line_with_what_to_do() {
     assert!(role.contains("cashier") && role.contains("ledger"), "{role}");
     let secret = refused(&["token", "--role", "operator", "--data", "/nowhere"]).await;
     assert!(secret.contains("--data"), "{secret}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_users_takes_who_is_one_of_them_and_may_what_readme_says() {
+    let may = r#"{publish: ["$JS.API.>", "$JS.ACK.>", "millrace.>"], subscribe: ["_INBOX.>"]}"#;
+    let users = format!("authorization {{ users: [{{user: bank, password: hunter2, permissions: {may}}}] }}");
+    let (nats, data) = (Nats::start_with(&users).expect("a nats-server"), tempfile::tempdir().expect("a folder"));
+    let by = |user: &str| nats.url().replace("//", &format!("//{user}@"));
+    let serve = Dev::serve_with(&by("bank:hunter2"), data.path(), &[], &[]).await.expect("up");
+    Client::new(&serve.address, None).register("Lisa").await.expect("registered");
+    let refused = refused(&["cat", "customers", "--nats", &by("bank:hunter3")]).await;
+    assert!(refused.contains("refuses this process") && !refused.contains("hunter3"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
