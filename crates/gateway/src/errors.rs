@@ -111,12 +111,8 @@ impl Failure {
 
     /// What the caller of several things is told where one failed and others were stored.
     pub(crate) fn of_a_part(self) -> Self {
-        match self {
-            // It has an id, and says nothing of what was stored.
-            Self::Internal(_) => Self::part_stored(),
-            other if other.passes() => Self::part_stored(),
-            other => other,
-        }
+        // An internal error is told by its id alone, which says nothing of what was stored.
+        if self.passes() || matches!(self, Self::Internal(_)) { Self::part_stored() } else { self }
     }
 
     fn part_stored() -> Self {
