@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use domain::{AccountId, Currency, CustomerId, Debtor, Iban, Initiator, Money, PaymentId, PaymentOrder, payments::PaymentCommand};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use streams::{Broker, CommandAppender, Cursor, LogName};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Client, Nats, tokens};
@@ -106,7 +107,36 @@ fn order(holders: &[Holder], number: u64) -> anyhow::Result<(&Holder, PaymentOrd
     Ok((from, order))
 }
 
-/// Waits until every read model has folded all of its logs.
+/// How many entries the holders' accounts have together: two for each payment among them.
+///
+/// # Errors
+/// Where one cannot be asked.
+pub async fn entries(holders: &[Holder]) -> anyhow::Result<u64> {
+    let of = |holder: &Holder| {
+        let (client, query) = (holder.client.clone(), format!("{{ account(id: \"{}\") {{ balance {{ version }} }} }}", holder.account));
+        async move { client.execute(&query).await?["account"]["balance"]["version"].as_u64().context("a version") }
+    };
+    stream::iter(holders.iter().map(of)).buffer_unordered(AT_ONCE).try_fold(0, async |sum, entries| Ok(sum + entries)).await
+}
+
+/// Waits until the holders' accounts have as many entries.
+///
+/// # Errors
+/// Where they have more, or never as many within `patience`.
+pub async fn until_entries(holders: &[Holder], count: u64, patience: Duration) -> anyhow::Result<()> {
+    let since = Instant::now();
+    loop {
+        let there = entries(holders).await?;
+        if there == count {
+            return Ok(());
+        }
+        ensure!(there < count && since.elapsed() < patience, "{there} entries, where {count} are expected");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until every read model has folded all of its logs, as they are now: a service may still have
+/// something to say of what it was told.
 ///
 /// # Errors
 /// Where they never have within `patience`.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use streams::{Broker, LogName};
 use tests::{
     Dev, Nats, PATIENCE, audit_passes,
-    load::{Holder, SHARDS, all_level, holders, operator, store_payments},
+    load::{Holder, SHARDS, all_level, entries, holders, operator, store_payments, until_entries},
 };
 use tokio::time::Instant;
 
@@ -26,10 +26,10 @@ async fn main() -> anyhow::Result<()> {
     let (nats, data) = (Nats::start()?, tempfile::tempdir()?);
     let mut serve = Dev::serve(&nats, data.path(), &[]).await?;
     let holders = holders(&serve.address, ACCOUNTS).await?;
-    let since = Instant::now();
+    let (before, since) = (entries(&holders).await?, Instant::now());
     store_payments(&nats, &holders, payments).await?;
     println!("{payments} payments stored in {:.1?} while being booked", since.elapsed());
-    all_level(&operator(&serve.address)?, LONG).await?;
+    until_entries(&holders, before + 2 * payments, LONG).await?;
     println!("all booked and in the read models after {:.1?}", since.elapsed());
 
     for run in 1..=RUNS {
