@@ -15,8 +15,12 @@ const browser = await chromium.launch({
 const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
 context.setDefaultTimeout(PATIENCE_MS);
 
-const seen = { tabs: [], requests: [], complaints: [] };
-context.on('request', (request) => seen.requests.push(request.url()));
+const seen = { tabs: [], requests: [], mutations: [], complaints: [] };
+context.on('request', (request) => {
+  seen.requests.push(request.url());
+  const name = request.postDataJSON()?.query?.match(/mutation\s+(\w+)/)?.[1];
+  if (name) seen.mutations.push(name);
+});
 context.on('requestfailed', (request) => {
   // What is under way when a page is reloaded is aborted by the browser itself.
   const why = request.failure()?.errorText;
@@ -81,6 +85,20 @@ try {
   await answer(davids, '340.00');
   await run(lisas);
   await answer(davids, '360.00');
+
+  // A tab that was opened beside the live balance, and left before it was run, stays as it was.
+  await davids.getByRole('button', { name: 'New tab' }).click();
+  await davids.locator('.graphiql-query-editor').click();
+  await davids.keyboard.press('Control+A');
+  await davids.keyboard.insertText('mutation Unasked { __typename }');
+  await davids.getByRole('tab').getByRole('button', { name: 'Unasked', exact: true }).waitFor();
+  await turnTo(davids, 'WatchBalance');
+  await answer(davids, '360.00');
+  await turnTo(davids, 'Unasked');
+  await turnTo(davids, 'WatchBalance');
+  await answer(davids, '360.00');
+  await run(lisas);
+  await answer(davids, '380.00');
 
   await runTab(lisas, 'Register', '"token"');
   await runTab(lisas, 'OpenAccount', '"OPEN"');

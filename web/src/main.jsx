@@ -39,7 +39,7 @@ function storage(demo) {
   return createLocalStorage({ namespace: place });
 }
 
-function Playground({ demo }) {
+function Playground({ demo, refusal }) {
   return (
     <GraphiQL
       fetcher={fetcher}
@@ -54,7 +54,7 @@ function Playground({ demo }) {
         <span className="name">Millrace</span>
       </GraphiQL.Logo>
       <GraphiQL.Footer>
-        <p className="hint">{demo ? DEMO_HINT : HINT}</p>
+        <p className="hint">{demo ? DEMO_HINT : refusal ? `No demo customer is signed in. ${refusal} ${HINT}` : HINT}</p>
         <Wrap />
         <Resume />
         <FollowTheme />
@@ -63,5 +63,14 @@ function Playground({ demo }) {
   );
 }
 
-const { demo } = await (await fetch('/playground.json')).json();
-createRoot(document.getElementById('playground')).render(<Playground demo={demo} />);
+/** Who is signed in here, if anybody, or why nobody is. */
+async function signedIn() {
+  try {
+    const { demo = null, errors } = await (await fetch('/playground.json')).json();
+    return { demo, refusal: errors?.[0]?.message };
+  } catch (error) {
+    return { demo: null, refusal: `The gateway does not answer: ${error.message}.` };
+  }
+}
+
+createRoot(document.getElementById('playground')).render(<Playground {...await signedIn()} />);

@@ -16,6 +16,8 @@ use tests::{Dev, Nats, PATIENCE};
 struct Seen {
     tabs: Vec<String>,
     requests: Vec<String>,
+    /// By their names, as they were sent.
+    mutations: Vec<String>,
     complaints: Vec<String>,
 }
 
@@ -55,6 +57,7 @@ async fn pay_in_one_tab_and_see_the_live_balance_in_another() {
     let elsewhere: Vec<_> = seen.requests.iter().filter(|request| !own.iter().any(|own| request.starts_with(own.as_str()))).collect();
     assert!(elsewhere.is_empty(), "asked elsewhere: {elsewhere:?}");
     assert!(seen.requests.iter().any(|request| request.starts_with("ws:")), "balances come over a websocket");
+    assert_eq!(seen.mutations, ["Pay", "Pay", "Pay", "Pay", "Register", "OpenAccount", "Deposit"], "no other than those that were run");
     assert!(seen.complaints.is_empty(), "the browser complained: {:?}", seen.complaints);
 }
 
