@@ -15,7 +15,7 @@ use tokio::{
     process as aio,
 };
 
-use crate::{Client, PATIENCE, tokens::SECRET};
+use crate::{Client, PATIENCE, load::SHARDS, tokens::SECRET};
 
 /// The state of an open connection in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
@@ -305,16 +305,26 @@ impl Dev {
     }
 }
 
-/// Audits the logs of a server and the read models of a process that has stopped; says what was looked at.
+/// Audits the logs of the server at `nats` and the read models of processes with all roles that have stopped; says what was looked at.
 ///
 /// # Errors
-/// What the audit found, or where it does not end within `wait`.
-pub async fn audit_passes(nats: &Nats, data: &Path, wait: Duration) -> anyhow::Result<String> {
-    let data = data.to_str().context("a folder")?;
-    let output = Dev::output_within(&["audit", "--nats", &nats.url(), "--data", data], wait).await?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+/// What the audit found, a read model that it had no rows of to compare, or where it does not end within `wait`.
+pub async fn audit_passes(nats: &str, data: &[&Path], wait: Duration) -> anyhow::Result<String> {
+    let mut arguments = vec!["audit", "--json", "--nats", nats];
+    for folder in data {
+        arguments.extend(["--data", folder.to_str().context("a folder")?]);
+    }
+    let output = Dev::output_within(&arguments, wait).await?;
+    let said = String::from_utf8_lossy(&output.stdout);
     anyhow::ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    Ok(said.lines().last().unwrap_or_default().to_owned())
+    let report: serde_json::Value = serde_json::from_str(&said)?;
+    let models = report["models"].as_array().context("models")?;
+    let is_looked_at = |model: &serde_json::Value| model["state"] == "compared" && model["rows"].as_u64().is_some_and(|rows| rows > 0);
+    // The directory, and an overview and a payment history of each shard.
+    let expected = data.len() * (1 + 2 * usize::from(SHARDS));
+    anyhow::ensure!(models.len() == expected && models.iter().all(is_looked_at), "{expected} models have rows to compare, not {models:?}");
+    let rows: u64 = models.iter().filter_map(|model| model["rows"].as_u64()).sum();
+    Ok(format!("passed, with {rows} rows of {expected} read models"))
 }
 
 /// Stops a process where it stands; when this returns, no thread of it runs, in the kernel either.

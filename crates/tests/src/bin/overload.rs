@@ -82,7 +82,7 @@ async fn main() -> anyhow::Result<()> {
     println!("memory at most: serve {serve_most} MiB, nats-server {nats_most} MiB; now {:?} MiB", memory()?);
 
     ensure!(serve.interrupt().await?.1, "serve stops");
-    println!("audit: {}", audit_passes(&nats, data.path(), LONG).await?);
+    println!("audit: {}", audit_passes(&nats.url(), &[data.path()], LONG).await?);
     Ok(())
 }
 

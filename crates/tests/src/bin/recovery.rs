@@ -71,7 +71,7 @@ async fn main() -> anyhow::Result<()> {
         pay(&holders, &serve.address, None).await?;
     }
     ensure!(serve.interrupt().await?.1, "serve stops");
-    println!("audit: {}", audit_passes(&nats, data.path(), LONG).await?);
+    println!("audit: {}", audit_passes(&nats.url(), &[data.path()], LONG).await?);
     Ok(())
 }
 

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     bank::Bank,
-    history::{History, Kind, Seen, Sent, Told},
+    history::{Ended, History, Kind, Seen, Sent, Told},
+    survey::FINAL,
 };
 use crate::{Client, money};
 
@@ -20,6 +21,8 @@ pub const CLIENTS: usize = 12;
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Between two payments of a client, at most: some hundred a second in all, which leaves room for faults.
 const THINK_MS: std::ops::Range<u64> = 5..60;
+/// Between two changes of the account that is frozen and opened again.
+const FREEZE_EVERY: Duration = Duration::from_millis(20);
 /// Between two attempts at the same payment.
 const AGAIN: Duration = Duration::from_millis(50);
 /// A client that was never answered gives up this long after the end.
@@ -45,7 +48,9 @@ pub struct World {
     pub customers: Vec<Customer>,
     /// Two more, on whom it is measured when payments flow again.
     pub probes: Vec<Customer>,
+    /// An account that is frozen and opened again all the while.
     frozen: Customer,
+    operator: Client,
     dollars: Customer,
     /// Where the gateways listen.
     pub gateways: [String; 2],
@@ -72,18 +77,30 @@ impl World {
             probes.push(customer(format!("Probe{number}"), "EUR").await?);
         }
         let (frozen, dollars) = (customer("Frozen".to_owned(), "EUR").await?, customer("Dollars".to_owned(), "USD").await?);
-        let freeze = format!(
-            "mutation {{ setAccountStatus(input: {{accountId: \"{}\", status: FROZEN}}) {{ account {{ status }} }} }}",
-            frozen.account
-        );
-        anyhow::ensure!(operator.execute(&freeze).await?["setAccountStatus"]["account"]["status"] == "FROZEN", "frozen");
-        Ok(Self { customers, probes, frozen, dollars, gateways: bank.gateways.clone() })
+        Ok(Self { customers, probes, frozen, operator, dollars, gateways: bank.gateways.clone() })
+    }
+
+    /// Freezes an account and opens it again, for as long as anybody waits: what was validated may come back then.
+    pub async fn keep_freezing(self: Arc<Self>) {
+        for (gateway, status) in self.gateways.iter().cycle().zip(["FROZEN", "OPEN"].iter().cycle()) {
+            let input = json!({ "accountId": self.frozen.account, "status": status });
+            let query = "mutation($input: SetAccountStatusInput!) { setAccountStatus(input: $input) { account { status } } }";
+            let set =
+                self.operator.at(gateway).post().timeout(ANSWER_WAIT).json(&json!({ "query": query, "variables": { "input": input } }));
+            // Where it fails, the next one is as good.
+            if set.send().await.is_ok() {
+                tokio::time::sleep(FREEZE_EVERY).await;
+            } else {
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
     }
 }
 
 /// How one request was answered.
 enum Answer {
-    Accepted(String),
+    /// Its id, and the status that it has.
+    Accepted(String, String),
     Refused(String),
     /// Surely nothing was stored.
     NotStored,
@@ -91,10 +108,12 @@ enum Answer {
     Unknown,
 }
 
-/// Asks for a payment.
-async fn ask(client: &Client, input: &Value) -> Answer {
-    let query = "mutation($input: InitiatePaymentInput!) { initiatePayment(input: $input) { payment { id } errors { code } } }";
-    let post = client.post().timeout(ANSWER_WAIT).json(&json!({ "query": query, "variables": { "input": input } }));
+/// Asks for a payment, and waits until it is final where `wait` says so.
+async fn ask(client: &Client, input: &Value, wait: &str) -> Answer {
+    let query = "mutation($input: InitiatePaymentInput!, $wait: PaymentWait) { \
+                 initiatePayment(input: $input, waitFor: $wait) { payment { id status } errors { code } } }";
+    let variables = json!({ "input": input, "wait": wait });
+    let post = client.post().timeout(ANSWER_WAIT).json(&json!({ "query": query, "variables": variables }));
     let answer = match post.send().await {
         Ok(response) => response.json::<Value>().await,
         Err(error) if error.is_connect() => return Answer::NotStored,
@@ -104,7 +123,7 @@ async fn ask(client: &Client, input: &Value) -> Answer {
     let payload = &answer["data"]["initiatePayment"];
     let code = payload["errors"][0]["code"].as_str().or_else(|| answer["errors"][0]["extensions"]["code"].as_str());
     match (payload["payment"]["id"].as_str(), code) {
-        (Some(id), _) => Answer::Accepted(id.to_owned()),
+        (Some(id), _) => Answer::Accepted(id.to_owned(), payload["payment"]["status"].as_str().unwrap_or_default().to_owned()),
         (None, Some("OVERLOADED")) => Answer::NotStored,
         (None, Some(code)) if !["UNAVAILABLE", "STALE_READ", "INTERNAL", "TIMED_OUT"].contains(&code) => Answer::Refused(code.to_owned()),
         (None, _) => Answer::Unknown,
@@ -179,10 +198,22 @@ impl Payer {
         self.world.customers[self.me].client.at(&self.world.gateways[gateway])
     }
 
+    /// Most do not wait for the end of what they ask for.
+    fn wait(&mut self) -> &'static str {
+        if self.random.random_ratio(1, 4) { "FINAL" } else { "ACCEPTED" }
+    }
+
+    fn accepted(&mut self, id: String, status: String) -> Told {
+        if FINAL.contains(&&*status) {
+            self.history.ended.push(Ended { id: id.clone(), status });
+        }
+        Told::Accepted(id)
+    }
+
     async fn once(&mut self, input: &Value) -> Told {
-        let gateway = self.random.random_range(0..2);
-        match ask(&self.at(gateway), input).await {
-            Answer::Accepted(id) => Told::Accepted(id),
+        let (gateway, wait) = (self.random.random_range(0..2), self.wait());
+        match ask(&self.at(gateway), input, wait).await {
+            Answer::Accepted(id, status) => self.accepted(id, status),
             Answer::Refused(code) => Told::Refused(code),
             Answer::NotStored => Told::NotTaken,
             Answer::Unknown => {
@@ -194,7 +225,7 @@ impl Payer {
 
     /// Sends it, here and there, until it is known.
     async fn until_answered(&mut self, input: &Value) -> Told {
-        let (mut gateway, stop) = (self.random.random_range(0..2), self.stop.clone());
+        let (mut gateway, wait, stop) = (self.random.random_range(0..2), self.wait(), self.stop.clone());
         let give_up = async {
             stop.cancelled().await;
             tokio::time::sleep(GIVE_UP).await;
@@ -203,11 +234,11 @@ impl Payer {
         loop {
             let client = self.at(gateway);
             let answer = tokio::select! {
-                answer = ask(&client, input) => answer,
+                answer = ask(&client, input, wait) => answer,
                 () = &mut give_up => return Told::Nothing,
             };
             match answer {
-                Answer::Accepted(id) => return Told::Accepted(id),
+                Answer::Accepted(id, status) => return self.accepted(id, status),
                 Answer::Refused(code) => return Told::Refused(code),
                 Answer::NotStored => {}
                 Answer::Unknown => self.history.unanswered += 1,
@@ -231,14 +262,14 @@ impl Payer {
         };
         self.history.repeats += 2;
         let (first, second) = (self.at(0), self.at(1));
-        let (first, second) = tokio::join!(ask(&first, &input), ask(&second, &input));
+        let (first, second) = tokio::join!(ask(&first, &input, "ACCEPTED"), ask(&second, &input, "ACCEPTED"));
         for answer in [first, second] {
             match answer {
                 // While a read model is built again, a gateway takes any order: the log knows that it is a repeat.
-                Answer::Accepted(same) if same == id => {}
+                Answer::Accepted(same, status) if same == id => drop(self.accepted(same, status)),
                 Answer::Refused(code) if is_other && code == "IDEMPOTENCY_KEY_REUSED" => {}
                 Answer::NotStored | Answer::Unknown => {}
-                Answer::Accepted(other) => self.contradiction(&format!("{id} was repeated and became {other}")),
+                Answer::Accepted(other, _) => self.contradiction(&format!("{id} was repeated and became {other}")),
                 Answer::Refused(code) => self.contradiction(&format!("{id} was repeated and refused with {code}")),
             }
         }

@@ -20,6 +20,11 @@ const UNMOUNT_PAUSE: Duration = Duration::from_millis(50);
 const CUT_POWER: &str = "import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
 
+/// Whether there is what cuts the power.
+pub fn can_cut_power() -> bool {
+    Command::new("python3").args(["-c", "import fcntl"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
 /// A disk, or a plain folder where this machine does not let us make one.
 #[derive(Debug)]
 pub struct Disk {

@@ -20,6 +20,7 @@ use crate::freeze;
 
 use super::{
     bank::{Bank, Process, signal},
+    disk,
     proxy::Network,
     schedule::{Event, Fault},
 };
@@ -191,6 +192,9 @@ async fn power_cut(bank: &mut Bank) -> anyhow::Result<Injected> {
     let disks = [&*log_disk, &model_disks[0], &model_disks[1]];
     if !disks.iter().all(|disk| disk.is_real()) {
         return Ok(Injected::Skipped("no disk can be mounted here"));
+    }
+    if !disk::can_cut_power() {
+        return Ok(Injected::Skipped("python3 is not installed"));
     }
     let server = nats.child()?;
     // In the moment of the cut nobody runs: an fsync that is under way while the kernel shuts its file

@@ -9,7 +9,7 @@ pub enum Kind {
     Ordinary,
     /// More than the account has.
     Overdraft,
-    /// A frozen account.
+    /// An account that is frozen and opened again all the while.
     Frozen,
     /// An account in another currency.
     OtherCurrency,
@@ -56,6 +56,15 @@ pub struct Seen {
     pub booked_minor: i64,
 }
 
+/// The end of a payment, as a client was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The payment's id.
+    pub id: String,
+    /// A final status.
+    pub status: String,
+}
+
 /// All that one client can tell.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -63,6 +72,8 @@ pub struct History {
     pub sent: Vec<Sent>,
     /// What it saw.
     pub seen: Vec<Seen>,
+    /// Payments whose final status it was told.
+    pub ended: Vec<Ended>,
     /// Requests that it sent again, or twice at once.
     pub repeats: u64,
     /// Requests that had no answer, or one that says that nobody knows.
@@ -133,8 +144,20 @@ pub fn contradictions(histories: &[History], watched: &[Watched], accounts: &[Ac
         known.insert(sent.reference.as_str());
         found.extend(sent_errors(sent, &accounts[sent.from], &entries));
     }
-    let unknown = accounts.iter().flat_map(|account| &account.payments).filter(|payment| !known.contains(payment.reference.as_str()));
+    let payments: BTreeMap<&str, &Payment> =
+        accounts.iter().flat_map(|account| &account.payments).map(|payment| (payment.id.as_str(), payment)).collect();
+    let unknown = payments.values().filter(|payment| !known.contains(payment.reference.as_str()));
     found.extend(unknown.map(|payment| format!("{} was never asked for ({})", payment.id, payment.reference)));
+    // With the first, the bank gave them what they have.
+    let unasked =
+        accounts.iter().flat_map(|account| account.entries.iter().skip(1)).filter(|entry| !payments.contains_key(entry.payment.as_str()));
+    found.extend(unasked.map(|entry| format!("nobody paid for {entry:?}")));
+    for ended in histories.iter().flat_map(|history| &history.ended) {
+        let status = payments.get(ended.id.as_str()).map(|payment| payment.status.as_str());
+        if status != Some(&ended.status) {
+            found.push(format!("{ended:?} was told, and it is {status:?}"));
+        }
+    }
     for seen in histories.iter().flat_map(|history| &history.seen) {
         let Seen { client, version, booked_minor } = *seen;
         if balance_at(&accounts[client], version) != Some(booked_minor) {
@@ -177,11 +200,15 @@ fn sent_errors(sent: &Sent, account: &Account, entries: &BTreeMap<&str, Vec<(usi
         let booked = [(sent.from, -sent.minor), (sent.to, sent.minor)];
         let is_right = match (sent.kind, payment.status.as_str(), payment.rejection.as_deref()) {
             (Kind::Ordinary, "BOOKED", None) => moved.len() == 2 && booked.iter().all(|entry| moved.contains(entry)),
-            // Others may have taken the money before.
-            (Kind::Ordinary | Kind::Overdraft, "REJECTED", Some("INSUFFICIENT_FUNDS"))
-            | (Kind::Frozen, "REJECTED", Some("ACCOUNT_FROZEN"))
-            | (Kind::OtherCurrency, "REJECTED", Some("CURRENCY_MISMATCH")) => moved.is_empty(),
-            (Kind::Frozen, "RETURNED", Some("ACCOUNT_FROZEN")) => moved.iter().map(|(_, minor)| minor).sum::<i64>() == 0,
+            // The credit is on an account that is none of the clients'.
+            (Kind::Frozen, "BOOKED", None) => moved == booked[..1],
+            (Kind::Frozen, "RETURNED", Some("ACCOUNT_FROZEN")) => moved == [booked[0], (sent.from, sent.minor)],
+            (Kind::Ordinary | Kind::Overdraft | Kind::Frozen, "REJECTED", Some("INSUFFICIENT_FUNDS")) => {
+                moved.is_empty() && account.entries.iter().any(|entry| entry.balance_minor < sent.minor)
+            }
+            (Kind::Frozen, "REJECTED", Some("ACCOUNT_FROZEN")) | (Kind::OtherCurrency, "REJECTED", Some("CURRENCY_MISMATCH")) => {
+                moved.is_empty()
+            }
             (_, _, _) => false,
         };
         if !is_right {
@@ -216,7 +243,8 @@ mod tests {
     fn good() -> (Vec<History>, Vec<Watched>, Vec<Account>) {
         let sent = Sent { from: 0, to: 1, reference: "a".into(), minor: 30, kind: Kind::Ordinary, told: Told::Accepted("pay_a".into()) };
         let seen = Seen { client: 0, version: 2, booked_minor: 70 };
-        let payer = History { sent: vec![sent], seen: vec![seen], ..History::default() };
+        let ended = Ended { id: "pay_a".into(), status: "BOOKED".into() };
+        let payer = History { sent: vec![sent], seen: vec![seen], ended: vec![ended], ..History::default() };
         let entry = |version, minor, balance_minor, payment: &str| Entry { version, minor, balance_minor, payment: payment.into() };
         let payment = Payment { id: "pay_a".into(), reference: "a".into(), status: "BOOKED".into(), rejection: None };
         let accounts = vec![
@@ -245,7 +273,7 @@ mod tests {
 
     #[test]
     fn each_contradiction_is_found() {
-        let plants: [(&str, Plant); 17] = [
+        let plants: [(&str, Plant); 20] = [
             ("an accepted payment is missing", |_, _, accounts| accounts[0].payments.clear()),
             ("an accepted payment has another id", |histories, _, _| histories[0].sent[0].told = Told::Accepted("pay_b".into())),
             ("a payment that was not taken is booked", |histories, _, _| histories[0].sent[0].told = Told::NotTaken),
@@ -257,6 +285,17 @@ mod tests {
             ("a payment is rejected for another reason", |histories, _, accounts| {
                 histories[0].sent[0].kind = Kind::Frozen;
                 reject(accounts, "INSUFFICIENT_FUNDS");
+            }),
+            ("a payment that its account had the money for is rejected", |histories, _, accounts| {
+                histories[0].ended.clear();
+                histories[0].seen.clear();
+                reject(accounts, "INSUFFICIENT_FUNDS");
+            }),
+            ("an end was taken back", |histories, _, _| histories[0].ended[0].status = "REJECTED".into()),
+            ("a credit that nobody paid for", |_, watched, accounts| {
+                let twin = Entry { version: 2, balance_minor: 60, payment: "pay_b".into(), ..accounts[1].entries[0].clone() };
+                accounts[1].entries.push(twin);
+                watched[1].said.push((2, 60));
             }),
             ("a payment stands there twice", |_, _, accounts| {
                 let twin = Payment { id: "pay_b".into(), ..accounts[0].payments[0].clone() };

@@ -12,9 +12,14 @@ mod schedule;
 mod survey;
 mod watchers;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::Context as _;
+use anyhow::ensure;
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::{sync::Mutex, task::JoinSet, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -22,14 +27,14 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 pub use report::Report;
 
 use self::{
-    bank::{Bank, Process},
+    bank::{Bank, signal},
     clients::{ANSWER_WAIT, CLIENTS, Payer, World},
     faults::Injected,
     history::{Watched, contradictions},
     schedule::Schedule,
     watchers::Heard,
 };
-use crate::Dev;
+use crate::{PATIENCE, audit_passes};
 
 /// Payments have to flow again within this, whatever happened.
 const FLOW_WAIT: Duration = Duration::from_secs(30);
@@ -52,6 +57,7 @@ pub async fn run(folder: &Path, seed: u64, lasting: Duration) -> anyhow::Result<
         payers.spawn(async move { (me, payer.run().await) });
     }
     let (heard, _watchers) = watch_all(&world);
+    let freezer = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&world).keep_freezing()));
     let flow = Flow::start(&world);
 
     let since = Instant::now();
@@ -73,7 +79,7 @@ pub async fn run(folder: &Path, seed: u64, lasting: Duration) -> anyhow::Result<
         }
     }
     stop.cancel();
-    drop(flow);
+    drop((flow, freezer));
     let mut histories = payers.join_all().await;
     histories.sort_by_key(|(me, _)| *me);
     let histories: Vec<_> = histories.into_iter().map(|(_, history)| history).collect();
@@ -166,23 +172,21 @@ async fn keep_paying(world: Arc<World>, booked: Arc<Mutex<Vec<(Instant, Instant)
 
 /// Lets `audit` look at the live bank, and at its logs and read models once both `serve` have stopped.
 async fn audit(bank: &mut Bank, report: &mut Report) -> anyhow::Result<()> {
-    let data = [0, 1].map(|serve| bank.data(serve).display().to_string());
-    let live = ["audit", "--nats", &bank.nats_url];
-    let stopped = [&live[..], &["--data", &data[0], "--data", &data[1]]].concat();
-    for (how, arguments) in [("live", live.as_slice()), ("stopped", stopped.as_slice())] {
-        if how == "stopped" {
-            bank.serves.iter_mut().try_for_each(Process::kill)?;
-        }
-        let output = Dev::output(arguments).await?;
-        let code = output.status.code().context("audit was killed")?;
-        report.audits.push(format!("audit ({how}): exit code {code}"));
-        if code != 0 {
-            report.contradictions.push(format!(
-                "audit ({how}): {}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            ));
+    let mut note = |how: &str, outcome: anyhow::Result<String>| match outcome {
+        Ok(said) => report.audits.push(format!("audit ({how}): {said}")),
+        Err(why) => report.contradictions.push(format!("audit ({how}): {why:#}")),
+    };
+    note("live", audit_passes(&bank.nats_url, &[], PATIENCE).await);
+    // In order, so that all that was folded is in the files.
+    bank.serves.iter().try_for_each(|serve| signal(serve.pid()?, Signal::INT))?;
+    let since = Instant::now();
+    for serve in &mut bank.serves {
+        while serve.runs()? {
+            ensure!(since.elapsed() < PATIENCE, "a serve does not stop");
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+    let data = [0, 1].map(|serve| bank.data(serve));
+    note("stopped", audit_passes(&bank.nats_url, &data.each_ref().map(PathBuf::as_path), PATIENCE).await);
     Ok(())
 }

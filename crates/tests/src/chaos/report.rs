@@ -47,6 +47,7 @@ impl Report {
             count("requests without a clear answer", history.unanswered);
             count("requests repeated", history.repeats);
             count("balances seen", history.seen.len() as u64);
+            history.ended.iter().for_each(|ended| count(&format!("told to be {}", ended.status), 1));
         }
         for watched in watched {
             count("subscriptions opened again", watched.reconnects);

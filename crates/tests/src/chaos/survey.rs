@@ -18,7 +18,8 @@ const REST: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What one page has at most.
 const PAGE: usize = 100;
-const FINAL: [&str; 3] = ["BOOKED", "REJECTED", "RETURNED"];
+/// Statuses that no other follows.
+pub(super) const FINAL: [&str; 3] = ["BOOKED", "REJECTED", "RETURNED"];
 
 /// Waits until nothing is under way and both gateways show the same; says how long that took.
 ///
