@@ -117,10 +117,18 @@ impl Client {
 
     /// A request without a body yet.
     pub fn post(&self) -> reqwest::RequestBuilder {
-        let post = self.http.post(format!("http://{}/graphql", self.address));
+        self.signed(self.http.post(format!("http://{}/graphql", self.address)))
+    }
+
+    /// A request by GET, which has all that is asked in its address.
+    pub fn get(&self, url: reqwest::Url) -> reqwest::RequestBuilder {
+        self.signed(self.http.get(url))
+    }
+
+    fn signed(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match &self.token {
-            Some(token) => post.bearer_auth(token),
-            None => post,
+            Some(token) => request.bearer_auth(token),
+            None => request,
         }
     }
 

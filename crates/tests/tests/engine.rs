@@ -6,7 +6,7 @@ mod counter;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use counter::{Counter, STREAMS, check, count, count_with, feed, host, numbers, sums};
+use counter::{Counter, STREAMS, check, count, count_with, feed, host, numbers, said_in_all, sums};
 use streams::{
     AppendError, Batches, Broker, CommandAppender, Condition, Cursor, Draft, Engine, Fault, Host, Inputs, LogName, Mark, Topology,
 };
@@ -62,14 +62,26 @@ async fn killed_between_any_two_appends_nothing_is_lost_or_repeated() {
 async fn two_engines_on_one_log_say_everything_once() {
     const COUNT: u64 = 300;
     let nats = Nats::start().expect("a nats-server");
-    let host = host(&nats).await;
-    let broker = host.broker.clone();
-    for _ in 0..2 {
-        tokio::spawn(count(host.clone()));
+    let hosts = [host(&nats).await, host(&nats).await];
+    let broker = &hosts[0].broker;
+    let engines = hosts.clone().map(|host| tokio::spawn(count(host)));
+    feed(broker, COUNT).await;
+    check(broker, COUNT).await;
+    let condition = |host: &Host| host.health.conditions().remove(&sums());
+    tests::eventually("one has the log, and the other stands by", || async {
+        let conditions = hosts.each_ref().map(condition);
+        let is_one = |wanted: &Condition| conditions.iter().flatten().filter(|condition| *condition == wanted).count() == 1;
+        Ok((is_one(&Condition::Up) && is_one(&Condition::StandingBy)).then_some(()))
+    })
+    .await
+    .expect("so");
+    hosts.iter().for_each(|host| host.stop.cancel());
+    for engine in engines {
+        engine.await.expect("no panic").expect("no fault");
     }
-    feed(&broker, COUNT).await;
-    check(&broker, COUNT).await;
-    host.stop.cancel();
+    // Nothing was said behind the last that was looked for.
+    let numbers = said_in_all(broker).await;
+    assert_eq!(numbers, COUNT);
 }
 
 #[tokio::test(flavor = "multi_thread")]

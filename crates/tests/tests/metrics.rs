@@ -149,8 +149,10 @@ async fn a_process_without_a_gateway_is_measured_where_its_health_is() {
     let _services = command.args(arguments).arg(folder.path()).env("MILLRACE_LOG", "warn").kill_on_drop(true).spawn().expect("started");
     let lisa = Client::new(&gateway.address, None).register("Lisa").await.expect("registered");
     lisa.open_account("EUR").await.expect("opened");
-    let metrics = scrape(&address).await;
-    assert_eq!(value(&metrics, "millrace_step_events_sum{log=\"accounts\"}"), "1");
+    // The gateway may hear of the account before the service hears that it is stored.
+    let said =
+        || async { Ok(Some(scrape(&address).await).filter(|metrics| value(metrics, "millrace_step_events_sum{log=\"accounts\"}") == "1")) };
+    let metrics = tests::eventually("a step is counted", said).await.expect("counted");
     assert_eq!(sum(&metrics, "millrace_read_model_lag_records", ""), 0);
     // The rest of the bank does not run, but its logs are there.
     let ready = reqwest::get(format!("http://{address}/health/ready")).await.expect("an answer");

@@ -1,6 +1,8 @@
 //! More than can be taken: refused at once, with a hint when to come again, and nothing of it stored.
 
-use std::sync::Arc;
+#![expect(clippy::expect_used, reason = "a test may fail loudly")]
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use domain::{CommandId, CustomerId, Email, customers::CustomerCommand};
 use futures_util::future::join_all;
@@ -8,19 +10,46 @@ use reqwest::header::RETRY_AFTER;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use streams::{Broker, CommandAppender, Cursor, LogName};
-use tests::{Client, Dev, Nats, eventually, freeze, load::holders};
+use tests::{
+    Client, Dev, Nats, PATIENCE, eventually, freeze,
+    load::{all_level, holders, operator},
+};
 use tokio_util::sync::CancellationToken;
 
 /// With the longest references, together more than the bodies that a gateway lets in at once.
 const BULKS: usize = 30;
 const BULK: usize = 250;
 const REFERENCE_CHARS: usize = 140;
+const PAGE: usize = 100;
+
+/// As long as may be; it says which bulk it is of.
+fn reference(number: usize) -> String {
+    format!("{number:02}{}", "€".repeat(REFERENCE_CHARS - 2))
+}
+
+/// The references of all payments of an account.
+async fn references(client: &Client, account: &str) -> BTreeSet<String> {
+    let (mut all, mut after) = (BTreeSet::new(), Value::Null);
+    loop {
+        let query = format!(
+            "query($after: String) {{ account(id: \"{account}\") {{ payments(first: {PAGE}, after: $after) {{ nodes {{ reference }} \
+             pageInfo {{ hasNextPage endCursor }} }} }} }}"
+        );
+        let mut answer = client.send(json!({ "query": query, "variables": { "after": after } })).await.expect("an answer");
+        let payments = answer["data"]["account"]["payments"].take();
+        all.extend(payments["nodes"].as_array().expect("a page").iter().map(|node| node["reference"].as_str().expect("text").to_owned()));
+        if payments["pageInfo"]["hasNextPage"] == false {
+            return all;
+        }
+        after = payments["pageInfo"]["endCursor"].clone();
+    }
+}
 
 /// A bulk of payments of a cent each, with keys of its own.
 fn bulk(account: &str, iban: &str, number: usize) -> Value {
     let input = |item: usize| {
         let amount = json!({ "amount": "0.01", "currency": "EUR" });
-        json!({ "debtorAccountId": account, "creditorIban": iban, "amount": amount, "reference": "€".repeat(REFERENCE_CHARS), "idempotencyKey": format!("{number}-{item}") })
+        json!({ "debtorAccountId": account, "creditorIban": iban, "amount": amount, "reference": reference(number), "idempotencyKey": format!("{number}-{item}") })
     };
     let query = "mutation($inputs: [InitiatePaymentInput!]!) { initiatePayments(inputs: $inputs) { payment { id } errors { code } } }";
     json!({ "query": query, "variables": { "inputs": (0..BULK).map(input).collect::<Vec<_>>() } })
@@ -66,6 +95,12 @@ async fn what_is_too_much_is_refused_at_once_and_nothing_of_it_is_stored() {
         assert_eq!(retry_after.as_ref().map(|value| value.as_bytes()), Some(&b"1"[..]));
         assert_eq!(answer["errors"][0]["extensions"], json!({ "code": "OVERLOADED", "retryAfterMs": 1_000 }));
     }
+
+    all_level(&operator(&serve.address).expect("a token"), PATIENCE).await.expect("level");
+    let stored = references(lisa, &account).await;
+    assert!(!stored.is_empty(), "some were let in");
+    let of_refused = refused.iter().map(|(number, ..)| reference(*number)).filter(|reference| stored.contains(reference)).count();
+    assert_eq!(of_refused, 0, "nothing of what was refused is stored");
 
     // Whoever was refused, or does not know, comes again with the same keys: every payment is made once.
     for number in 0..BULKS {

@@ -206,13 +206,16 @@ async fn ask_everywhere(client: &Client, address: &str, request: &Value, judge: 
     url.query_pairs_mut()
         .append_pair("query", request["query"].as_str().unwrap_or_default())
         .append_pair("variables", &request["variables"].to_string());
-    judge.judge(&format!("GET {short}"), &reqwest::get(url).await.expect("an answer").json().await.expect("JSON"));
+    let got = client.get(url).send().await.expect("an answer").json().await.expect("JSON");
+    assert!(judge.judge(&format!("GET {short}"), &got), "nothing wrong with {short}: {got}");
     let events =
         client.post().header("accept", "text/event-stream").json(request).send().await.expect("an answer").text().await.expect("text");
     let data = events.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| !data.is_empty());
+    let mut is_wrong = false;
     for event in data {
-        judge.judge(&format!("SSE {short}"), &serde_json::from_str(event).expect("JSON"));
+        is_wrong |= judge.judge(&format!("SSE {short}"), &serde_json::from_str(event).expect("JSON"));
     }
+    assert!(is_wrong, "nothing wrong with {short}: {events}");
     let mut socket = client.socket().await.expect("a socket");
     socket.subscribe_with("1", request.clone()).await.expect("sent");
     let answer = socket.hear().await.expect("an answer");

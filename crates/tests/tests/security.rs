@@ -39,6 +39,8 @@ impl World {
         let variables = json!({ "account": account, "iban": iban, "payee": payee_iban });
         let payment = pay(&owner, &account, &payee_iban, "1.00", "first").await;
         assert_eq!(owner.final_status(&payment).await.expect("final"), "BOOKED");
+        let rejected = pay(&owner, &account, &iban, "1.00", "to oneself").await;
+        assert_eq!(owner.final_status(&rejected).await.expect("final"), "REJECTED");
         let held = pay(&owner, &account, &payee_iban, "60.00", "held").await;
         let is_held = || async { Ok((status(&owner, &held).await == "HELD").then_some(())) };
         tests::eventually("a payment is held", is_held).await.expect("held");
@@ -51,6 +53,7 @@ impl World {
             (Handle::Transaction, transaction),
             (Handle::Payment, payment),
             (Handle::HeldPayment, held),
+            (Handle::RejectedPayment, rejected),
         ];
         let clients = [(Caller::Anonymous, nobody), (Caller::Other, other), (Caller::Owner, owner), (Caller::Operator, operator)];
         Self { _serve: serve, _nats: nats, _data: data, clients: clients.into(), payee, handles: handles.into(), variables }
@@ -118,7 +121,9 @@ fn ids_of_nothing(handle: Handle, id: &str) -> Vec<String> {
     let digits = "0123456789abcdef0123456789abcdef";
     let unknown = match handle {
         Handle::Transaction => format!("txn_{digits}{}", &id[36..]),
-        Handle::Customer | Handle::Account | Handle::Payment | Handle::HeldPayment => format!("{}{digits}", &id[..4]),
+        Handle::Customer | Handle::Account | Handle::Payment | Handle::HeldPayment | Handle::RejectedPayment => {
+            format!("{}{digits}", &id[..4])
+        }
     };
     vec![unknown, id.to_uppercase(), id[..id.len() - 1].to_owned(), "nothing".to_owned(), "?".to_owned()]
 }

@@ -130,3 +130,17 @@ pub async fn check(broker: &Broker, count: u64) {
         }
     }
 }
+
+/// How many numbers were said in all, as far as the log goes now.
+pub async fn said_in_all(broker: &Broker) -> u64 {
+    let last = broker.log(sums()).info().await.expect("a log").last;
+    let mut log = broker.log(sums()).follow(Mark::default());
+    let mut said = 0;
+    loop {
+        let record = tokio::time::timeout(PATIENCE, log.next()).await.expect("in time").expect("no fault");
+        said += record.decode::<(u64, u64)>().expect("known events").len() as u64;
+        if record.seq == last {
+            return said;
+        }
+    }
+}

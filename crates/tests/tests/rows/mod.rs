@@ -20,6 +20,7 @@ pub(crate) enum Handle {
     Transaction,
     Payment,
     HeldPayment,
+    RejectedPayment,
 }
 
 /// A field, with one of its ids, and how it ends for each caller: `shown`, `null`, or the code of an error.
@@ -68,6 +69,7 @@ const ACCOUNT: Option<Handle> = Some(Handle::Account);
 const TRANSACTION: Option<Handle> = Some(Handle::Transaction);
 const PAYMENT: Option<Handle> = Some(Handle::Payment);
 const HELD: Option<Handle> = Some(Handle::HeldPayment);
+const REJECTED: Option<Handle> = Some(Handle::RejectedPayment);
 
 /// All of them.
 pub(crate) const ROWS: &[Row] = &[
@@ -107,7 +109,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("Transaction.payment", TRANSACTION, OWN, "query($id: ID!) { node(id: $id) { ... on Transaction { payment { id status } } } }"),
     row("Payment.debtor", PAYMENT, OWN, "query($id: ID!) { payment(id: $id) { debtor { name iban currency } } }"),
     row("Payment.creditor", PAYMENT, OWN, "query($id: ID!) { payment(id: $id) { creditor { name iban currency } } }"),
-    row("Payment.rejection", PAYMENT, OWN, "query($id: ID!) { payment(id: $id) { id rejection @skip(if: true) { code } } }"),
+    row("Payment.rejection", REJECTED, OWN, "query($id: ID!) { payment(id: $id) { rejection { code message } } }"),
     row("Payment.history", PAYMENT, OWN, "query($id: ID!) { payment(id: $id) { history { status at } } }"),
     row("System.logs", None, OPERATORS, "{ system { logs { name owner messages lastSequence bytes } } }"),
     row("System.readModels", None, OPERATORS, "{ system { readModels { name shard lag } } }"),
