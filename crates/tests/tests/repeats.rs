@@ -4,10 +4,13 @@
 
 use std::sync::Arc;
 
-use domain::{AccountId, Currency, CustomerId, Debtor, Iban, Initiator, Money, PaymentId, PaymentOrder, payments::PaymentCommand};
+use domain::{AccountId, Currency, CustomerId, Debtor, Iban, Initiator, Money, PaymentId, PaymentOrder, Shard, payments::PaymentCommand};
 use serde_json::{Value, json};
 use streams::{Broker, CommandAppender, Cursor, LogName};
-use tests::{Client, Dev, Nats, eventually, load::operator};
+use tests::{
+    Client, Dev, Nats, eventually,
+    load::{holders, operator},
+};
 use tokio_util::sync::CancellationToken;
 
 const SHARDS: u16 = 2;
@@ -108,4 +111,41 @@ async fn of_bulks_that_share_keys_in_any_order_each_order_is_stored_once() {
     let metrics = reqwest::get(format!("http://{}/metrics", dev.address)).await.expect("an answer").text().await.expect("text");
     let accepted = format!("millrace_payments_total{{status=\"ACCEPTED\"}} {}", ROUNDS * KEYS + 2);
     assert!(metrics.lines().any(|line| line == accepted), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_the_bank_is_that_of_one_deposit_whichever_gateway_and_shard_it_is_for() {
+    let nats = Nats::start().expect("a nats-server");
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let first = Dev::serve(&nats, folders[0].path(), &[]).await.expect("up");
+    let second = Dev::serve(&nats, folders[1].path(), &[]).await.expect("up");
+    let account = holders(&first.address, 1).await.expect("an account").remove(0).account;
+    let shard = Shard::of(account, SHARDS);
+    let mut others = 0;
+    let elsewhere = loop {
+        others += 1;
+        let other = Client::new(&first.address, None).register(&format!("Other{others}")).await.expect("registered");
+        let (account, _) = other.open_account("EUR").await.expect("opened");
+        if Shard::of(account.parse().expect("an id"), SHARDS) != shard {
+            break account;
+        }
+    };
+    let bank = operator(&first.address).expect("a token");
+    let deposit = async |gateway: &Dev, account: &str, amount: &str| {
+        let input = json!({ "accountId": account, "amount": { "amount": amount, "currency": "EUR" }, "idempotencyKey": "once" });
+        let query = "mutation($input: DepositInput!) { deposit(input: $input) { payment { id } errors { code } } }";
+        let answer = bank.at(&gateway.address).send(json!({ "query": query, "variables": { "input": input } })).await.expect("an answer");
+        let made = &answer["data"]["deposit"];
+        (made["payment"]["id"].as_str().map(str::to_owned), made["errors"][0]["code"].as_str().map(str::to_owned))
+    };
+    let account = account.to_string();
+    let (made, error) = deposit(&first, &account, "1.00").await;
+    assert!(made.is_some() && error.is_none(), "{error:?}");
+    let reused = || (None, Some("IDEMPOTENCY_KEY_REUSED".to_owned()));
+    for gateway in [&first, &second] {
+        assert_eq!(deposit(gateway, &elsewhere, "1.00").await, reused(), "it was another account's");
+        assert_eq!(deposit(gateway, &account, "2.00").await, reused(), "it was another amount");
+        assert_eq!(deposit(gateway, &account, "1.00").await, (made.clone(), None), "it is the same");
+    }
+    assert_eq!(bank.final_status(&made.expect("an id")).await.expect("final"), "BOOKED");
 }
