@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 /// The machine.
@@ -74,6 +75,26 @@ const MEASURED: [&str; 3] = [":(top)", ":(top,exclude)*.md", ":(top,exclude)benc
 /// What stands behind a commit when files of it were changed.
 const CHANGED: &str = " with changes";
 
+/// Of what does not say its version.
+pub const UNKNOWN: &str = "unknown";
+
+/// Whether nobody knows which commit this is.
+#[must_use]
+pub fn is_unknown(versions: &BTreeMap<String, String>) -> bool {
+    versions.get("millrace").is_none_or(|version| version == UNKNOWN)
+}
+
+/// Lets this process, and those that it starts, have as many files and connections open as the machine allows, where many shells allow a
+/// thousand; how many these are.
+///
+/// # Errors
+/// Where the kernel does not let it.
+pub fn open_many_files() -> anyhow::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
 /// Whether Millrace was changed since its commit.
 #[must_use]
 pub fn is_changed(versions: &BTreeMap<String, String>) -> bool {
@@ -86,7 +107,7 @@ pub fn versions() -> BTreeMap<String, String> {
     let repository = env!("CARGO_MANIFEST_DIR");
     let mut versions = BTreeMap::new();
     let mut note = |name: &str, version: Option<String>| {
-        versions.insert(name.to_owned(), version.unwrap_or_else(|| "unknown".to_owned()));
+        versions.insert(name.to_owned(), version.unwrap_or_else(|| UNKNOWN.to_owned()));
     };
     note("rustc", said(Command::new("rustc").arg("--version")));
     let git = |arguments: &[&str]| said(Command::new("git").args(["-C", repository]).args(arguments).arg("--").args(MEASURED));

@@ -12,12 +12,13 @@ use bench::{
     bench::Bench,
     compare::Comparison,
     machine::{self, Machine},
-    measure::{self, growth},
-    pages,
+    measure, pages,
     plan::Plan,
+    postgres::Postgres,
     result::{Report, SCHEMA},
 };
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Measure a release build of Millrace beside what people would use instead.
 #[derive(Debug, Parser)]
@@ -45,11 +46,23 @@ struct Args {
     render: Option<PathBuf>,
 }
 
+/// The exit code of what was stopped by a signal.
+const STOPPED: u8 = 130;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let outcome = tokio::select! {
+        outcome = run(Args::parse()) => outcome,
+        // Banks end, and their folders go, with the dropped run.
+        stopped = stopped() => stopped.map(|()| None),
+    };
+    match outcome {
+        Ok(Some(true)) => ExitCode::SUCCESS,
+        Ok(Some(false)) => ExitCode::FAILURE,
+        Ok(None) => {
+            eprintln!("bench: stopped; --resume goes on with what was stored.");
+            ExitCode::from(STOPPED)
+        }
         Err(error) => {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
@@ -57,8 +70,19 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Waits until somebody wants it to stop.
+async fn stopped() -> anyhow::Result<()> {
+    let (mut terminate, mut hang_up) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    Ok(())
+}
+
 /// Whether everything was measured, and nothing got worse.
-async fn run(args: Args) -> anyhow::Result<bool> {
+async fn run(args: Args) -> anyhow::Result<Option<bool>> {
     let then = args.against.as_deref().map(Report::read).transpose()?;
     let (begun, file) = begun(&args)?;
     ensure!(then.as_ref().is_none_or(|then| then.quick == begun.quick), "a quick result can be compared with a quick one only");
@@ -66,7 +90,7 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     let table = pages::write(&report, &file)?;
     println!("{table}");
     // A page that is published shows what is whole.
-    if args.out.is_none() && report.is_whole() {
+    if args.out.is_none() && report.is_whole() && pages::lies_beside_readme(&file)? {
         pages::show(&report, &file)?;
     } else {
         eprintln!("bench/README.md is left as it is.");
@@ -82,7 +106,17 @@ async fn run(args: Args) -> anyhow::Result<bool> {
         comparison.lines().iter().for_each(|line| println!("{line}"));
         is_well &= comparison.worse().next().is_none();
     }
-    Ok(is_well)
+    Ok(Some(is_well))
+}
+
+/// What of a measurement cannot be taken here.
+fn lacks(number: u8, bench: &Bench) -> Vec<String> {
+    let mut lacks = measure::without_room(number, bench);
+    lacks.extend(measure::ensure_files(number, bench).err().map(|why| format!("{why:#}")));
+    if let (true, Err(why)) = (measure::RIVALLED.contains(&number), Postgres::available()) {
+        lacks.push(format!("the comparison with PostgreSQL: {why:#}"));
+    }
+    lacks.into_iter().map(|why| format!("of {number}, {why}")).collect()
 }
 
 /// Takes all measurements that a result lacks, storing what there is after each.
@@ -95,13 +129,12 @@ async fn take(args: &Args, mut report: Report, file: &Path) -> anyhow::Result<Re
     let numbers: Vec<u8> = measure::NUMBERS.into_iter().filter(|number| args.only.is_empty() || args.only.contains(number)).collect();
     let plan = Plan { runs: report.runs, ..if report.quick { Plan::quick() } else { Plan::full() } };
     let mut bench = Bench::new(plan)?;
-    if numbers.contains(&growth::NUMBER) && !report.has(growth::NUMBER) {
-        growth::without_room(&bench).iter().for_each(|why| eprintln!("bench: this will be left out: {why}"));
+    let numbers: Vec<u8> = numbers.into_iter().filter(|number| !report.has(*number)).collect();
+    for why in numbers.iter().flat_map(|number| lacks(*number, &bench)) {
+        eprintln!("bench: this will be left out: {why}");
     }
+    report.write(file)?;
     for number in numbers {
-        if report.has(number) {
-            continue;
-        }
         if let Err(error) = measure::take(number, &mut bench).await {
             bench.missing(number, &format!("{error:#}"));
         }
@@ -119,7 +152,9 @@ fn begun(args: &Args) -> anyhow::Result<(Report, PathBuf)> {
     }
     let versions = machine::versions();
     if let Some(file) = &args.resume {
-        let report = Report::read(file)?;
+        let mut report = Report::read(file)?;
+        report.now_has_rival(&versions);
+        ensure!(!machine::is_unknown(&versions), "git does not say which commit this is, so nobody knows whether it is the same as then");
         ensure!(report.versions == versions, "{} was taken with {:?}, and here are {versions:?}", file.display(), report.versions);
         ensure!(!machine::is_changed(&versions), "there are changes that are not committed, and nobody knows whether the same as then");
         let here = Machine::here(&std::env::temp_dir())?;
@@ -138,6 +173,11 @@ fn begun(args: &Args) -> anyhow::Result<(Report, PathBuf)> {
         failures: Vec::new(),
     };
     let file = args.out.clone().unwrap_or_else(|| default_file(&report));
+    ensure!(
+        file.extension().is_some_and(|extension| extension == "json"),
+        "{} must end in .json: its table and plots go beside it",
+        file.display()
+    );
     Ok((report, file))
 }
 

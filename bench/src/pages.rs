@@ -30,6 +30,14 @@ pub fn write(report: &Report, result: &Path) -> anyhow::Result<String> {
     Ok(table)
 }
 
+/// Whether the README can point to a result.
+///
+/// # Errors
+/// Where there is none.
+pub fn lies_beside_readme(result: &Path) -> anyhow::Result<bool> {
+    Ok(fs::canonicalize(result)?.starts_with(fs::canonicalize(env!("CARGO_MANIFEST_DIR"))?))
+}
+
 /// Shows a result in the README.
 ///
 /// # Errors

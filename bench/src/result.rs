@@ -6,7 +6,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::Machine, plan::Plan, stats::Spread, table::MEASUREMENTS};
+use crate::{
+    machine::{Machine, UNKNOWN},
+    plan::Plan,
+    stats::Spread,
+    table::MEASUREMENTS,
+};
 
 /// Grows when a field changes its meaning; fields that are new need no new number.
 pub const SCHEMA: u32 = 1;
@@ -137,7 +142,11 @@ impl Report {
     /// Where it cannot be written.
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        fs::write(file, text).with_context(|| format!("the result cannot be written to {}", file.display()))
+        // What was there stays whole where the disk is full.
+        let new = file.with_extension("json.new");
+        fs::write(&new, text)
+            .and_then(|()| fs::rename(&new, file))
+            .with_context(|| format!("the result cannot be written to {}", file.display()))
     }
 
     /// Whether a measurement was taken, and nothing of it is missing.
@@ -151,6 +160,14 @@ impl Report {
     pub fn is_whole(&self) -> bool {
         let has_all = MEASUREMENTS.iter().all(|(number, _, _)| self.has(*number));
         has_all && !self.quick && self.runs >= Plan::full().runs
+    }
+
+    /// Notes the version of a PostgreSQL that was not there when the result was taken: nothing of it is in there.
+    pub fn now_has_rival(&mut self, versions: &BTreeMap<String, String>) {
+        const RIVAL: &str = "postgres";
+        if let (Some(then), Some(now)) = (self.versions.get_mut(RIVAL).filter(|then| *then == UNKNOWN), versions.get(RIVAL)) {
+            then.clone_from(now);
+        }
     }
 
     /// Takes over what `series` and `failures` have of a measurement, in place of what there was.
@@ -204,5 +221,26 @@ mod tests {
         assert_eq!(report.series.iter().map(|series| series.subject.id.as_str()).collect::<Vec<_>>(), ["a", "d", "c"]);
         report.replace(2, Vec::new(), &[failed("no room again")]);
         assert!(!report.has(2) && report.of(2).next().is_none());
+    }
+
+    #[test]
+    fn a_rival_that_was_not_there_may_come_later_and_another_version_may_not() {
+        let versions = |postgres: &str| BTreeMap::from([("postgres".to_owned(), postgres.to_owned())]);
+        for (then, now, expected) in [(UNKNOWN, "15.18", "15.18"), ("15.17", "15.18", "15.17")] {
+            let mut report = Report { versions: versions(then), ..report(Vec::new()) };
+            report.now_has_rival(&versions(now));
+            assert_eq!(report.versions, versions(expected));
+        }
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_written_leaves_the_one_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("result.json");
+        let report = report(Vec::new());
+        report.write(&file).expect("written");
+        std::fs::create_dir(folder.path().join("result.json.new")).expect("made");
+        assert!(Report { quick: !report.quick, ..report.clone() }.write(&file).is_err());
+        assert_eq!(Report::read(&file).expect("whole"), report);
     }
 }

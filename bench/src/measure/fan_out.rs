@@ -4,7 +4,7 @@
 use crate::{
     bank::DEFAULT_SHARDS,
     bench::{Bench, Round, Used, subject},
-    machine::load_now,
+    machine::{load_now, open_many_files},
     push_load::PushLoad,
     result::{Better, Subject, System},
     server::Server,
@@ -23,11 +23,26 @@ const PAYERS: u64 = 200;
 const GOAL_MS: f64 = 100.0;
 const GOAL_KIB: f64 = 16.0;
 
+/// Files and connections of a process besides its websockets, far more than were seen.
+const OTHER_FILES: u64 = 1_000;
+
+/// Lets processes have a connection for each subscriber.
+///
+/// # Errors
+/// Where the machine does not.
+pub fn ensure_files(bench: &Bench) -> anyhow::Result<()> {
+    let needed = bench.plan.subscribers.iter().max().copied().unwrap_or(0) + OTHER_FILES;
+    let most = open_many_files()?;
+    anyhow::ensure!(most >= needed, "a process may have {most} files open, and {needed} are needed (ulimit -Hn)");
+    Ok(())
+}
+
 /// Measures it.
 ///
 /// # Errors
-/// Where a message does not come.
+/// Where a message does not come, or so many connections cannot be had.
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
+    ensure_files(bench)?;
     let subscribers = bench.plan.subscribers.clone();
     let accounts = PAYERS + subscribers.iter().max().copied().unwrap_or(0);
     bench.doing("5. Making accounts");

@@ -11,10 +11,36 @@ pub mod replicas;
 pub mod restart;
 pub mod shards;
 
-use crate::bench::Bench;
+use crate::{bank::ensure_room, bench::Bench};
 
 /// Measurements that are wired.
 pub const NUMBERS: [u8; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+
+/// Those that others are measured beside.
+pub const RIVALLED: [u8; 6] = [1, 2, 3, 4, 5, 8];
+
+/// What of a measurement will be left out as the disk is now: it is better known before hours have gone by.
+#[must_use]
+pub fn without_room(number: u8, bench: &Bench) -> Vec<String> {
+    let banks = match number {
+        1 => vec![payments::needs(bench)],
+        6 => vec![rebuild::needs(bench)],
+        7 => vec![restart::needs(bench)],
+        8 => growth::needs(bench),
+        9 => shards::needs(bench),
+        // A few hundred thousand payments at most.
+        _ => Vec::new(),
+    };
+    banks.into_iter().filter_map(|(accounts, payments)| ensure_room(accounts, payments).err()).map(|why| why.to_string()).collect()
+}
+
+/// Makes sure that a measurement may have as many connections as it takes.
+///
+/// # Errors
+/// A sentence that says how many are missing.
+pub fn ensure_files(number: u8, bench: &Bench) -> anyhow::Result<()> {
+    if number == 5 { fan_out::ensure_files(bench) } else { Ok(()) }
+}
 
 /// Takes a measurement.
 ///

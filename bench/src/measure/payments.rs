@@ -2,7 +2,7 @@
 //! module must never know how a bank is made.
 
 use crate::{
-    bank::{Bank, Setting},
+    bank::{Bank, Setting, ensure_room},
     bench::{Bench, Round, Used, Watch, per_second, subject},
     machine::load_now,
     mix::Mix,
@@ -19,11 +19,19 @@ const MIXES: [(Mix, Skew, &str, &str); 2] =
 /// turns, on two cores).
 const CLIENTS: usize = 16;
 
+/// Accounts and payments of all its banks.
+pub fn needs(bench: &Bench) -> (u64, u64) {
+    let banks = GOALS.len() as u64;
+    (banks * bench.plan.accounts, banks * (MIXES.len() * bench.rounds().count()) as u64 * bench.plan.payments)
+}
+
 /// Measures it.
 ///
 /// # Errors
-/// Where a payment is not booked.
+/// Where a payment is not booked, or there is no room.
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
+    let (all_accounts, all_payments) = needs(bench);
+    ensure_room(all_accounts, all_payments)?;
     let accounts = bench.plan.accounts;
     let mut banks = Vec::new();
     for (shards, goal) in GOALS {

@@ -13,12 +13,17 @@ use crate::{
 const NUMBER: u8 = 6;
 const GOAL: f64 = 500_000.0;
 
+/// Accounts and payments of its bank.
+pub fn needs(bench: &Bench) -> (u64, u64) {
+    (bench.plan.accounts, bench.plan.rebuild_payments)
+}
+
 /// Measures it.
 ///
 /// # Errors
-/// Where a model is never complete.
+/// Where a model is never complete, or there is no room.
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
-    let (accounts, payments) = (bench.plan.accounts, bench.plan.rebuild_payments);
+    let (accounts, payments) = needs(bench);
     ensure_room(accounts, payments)?;
     bench.doing(&format!("6. Making {payments} payments"));
     let mut bank = Bank::open(Setting { shards: DEFAULT_SHARDS, replicas: 1, accounts }).await?;

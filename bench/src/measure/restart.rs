@@ -14,13 +14,18 @@ const GOAL_S: f64 = 2.0;
 const WAYS: [(bool, &str, &str); 2] =
     [(false, "stop", "after an orderly stop"), (true, "killed", "after kill -9 behind a burst of payments")];
 
+/// Accounts and payments of its bank.
+pub fn needs(bench: &Bench) -> (u64, u64) {
+    (bench.plan.accounts, bench.plan.restart_payments + bench.plan.restart_burst * bench.rounds().count() as u64)
+}
+
 /// Measures it.
 ///
 /// # Errors
-/// Where nothing is booked again.
+/// Where nothing is booked again, or there is no room.
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     let (accounts, payments, burst) = (bench.plan.accounts, bench.plan.restart_payments, bench.plan.restart_burst);
-    ensure_room(accounts, payments + burst * (bench.plan.runs as u64 + 1))?;
+    ensure_room(accounts, needs(bench).1)?;
     bench.doing(&format!("7. Making {payments} payments"));
     let mut bank = Bank::open(Setting { shards: DEFAULT_SHARDS, replicas: 1, accounts }).await?;
     bank.pay_many(Mix::Uniform, payments).await?;

@@ -12,6 +12,25 @@ use super::payments::{run, throughput};
 
 const NUMBER: u8 = 9;
 
+/// Accounts and payments of what stands beside each other at once.
+pub fn needs(bench: &Bench) -> Vec<(u64, u64)> {
+    vec![needs_of(bench, &bench.plan.shards, 1), needs_of(bench, &crossed(bench), bench.plan.cross_percent.len())]
+}
+
+/// The same of a bank of each number of shards, of which each makes so many runs in every round.
+fn needs_of(bench: &Bench, all_shards: &[u16], runs: usize) -> (u64, u64) {
+    let (banks, runs) = (all_shards.len() as u64, (bench.rounds().count() * runs) as u64);
+    (banks * bench.plan.accounts, banks * runs * bench.plan.payments_of_many)
+}
+
+/// The numbers of shards between which payments go.
+fn crossed(bench: &Bench) -> Vec<u16> {
+    let most = bench.plan.shards.iter().copied().max().unwrap_or(DEFAULT_SHARDS);
+    let mut shards = vec![DEFAULT_SHARDS, most];
+    shards.dedup();
+    shards
+}
+
 /// Measures it, one after the other, since both together need twice the disk.
 ///
 /// # Errors
@@ -28,10 +47,7 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
     }
     drop(banks);
     let percents = bench.plan.cross_percent.clone();
-    let most = bench.plan.shards.iter().copied().max().unwrap_or(DEFAULT_SHARDS);
-    let mut shards = vec![DEFAULT_SHARDS, most];
-    shards.dedup();
-    let mut banks = open(bench, &shards, percents.len()).await?;
+    let mut banks = open(bench, &crossed(bench), percents.len()).await?;
     for round in bench.rounds() {
         for percent in &percents {
             for turn in round.turns(banks.len()) {
@@ -46,9 +62,9 @@ pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
 
 /// A bank of each number of shards, of which each makes so many runs in every round.
 async fn open(bench: &Bench, all_shards: &[u16], runs: usize) -> anyhow::Result<Vec<Bank>> {
-    let (accounts, banks) = (bench.plan.accounts, all_shards.len() as u64);
-    let runs = (bench.rounds().count() * runs) as u64;
-    ensure_room(banks * accounts, banks * runs * bench.plan.payments_of_many)?;
+    let (all_accounts, all_payments) = needs_of(bench, all_shards, runs);
+    ensure_room(all_accounts, all_payments)?;
+    let accounts = bench.plan.accounts;
     let mut opened = Vec::new();
     for shards in all_shards {
         bench.doing(&format!("9. Making {accounts} accounts on {shards} shards"));

@@ -17,8 +17,10 @@ use super::notify::{Change, Notifier};
 /// Transactions at once. Commits wait for the disk, and share what they wait for: measured on two cores with 64 callers, 8
 /// carried 4,200 payments/s, 16 carried 4,500 to 5,100, 32 carried 5,700 to 5,800.
 const WRITERS: usize = 32;
-/// Connections for reads: one a core, since each has one server process; four carried less.
-const READERS: usize = 2;
+/// Connections for reads: one a core, since each has one server process; with two a core they carried less.
+fn reader_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
 
 /// Payments of a bulk in one transaction. More share an fsync; but rows stay locked until it is done, and bulks that pay the
 /// same accounts wait for each other. Measured in bulks of 100 over 10 thousand accounts: one carried 3,200 payments/s,
@@ -89,7 +91,7 @@ impl Store {
         let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let writers = Pool::builder(manager).max_size(WRITERS).build()?;
         let mut readers = Vec::new();
-        for _ in 0..READERS {
+        for _ in 0..reader_count() {
             let client = connect(postgres).await?;
             let (account, entries) = (client.prepare(ACCOUNT).await?, client.prepare(ENTRIES).await?);
             readers.push(Reader { client, account, entries });

@@ -20,6 +20,9 @@ const USER: &str = "postgres";
 const DEBIAN: &str = "/usr/lib/postgresql/15/bin";
 /// What the figures are compared with: others have other costs.
 const VERSION: &str = " 15.";
+/// What it says, in its folder; and how many lines of it are shown where it does not start.
+const LOG: &str = "postgres.log";
+const LAST_LINES: usize = 3;
 
 /// What has to be there to run one.
 #[derive(Debug, Clone)]
@@ -79,7 +82,7 @@ fn owner() -> anyhow::Result<(u32, u32)> {
 pub(super) struct Cluster {
     child: Child,
     /// Deleted with it.
-    _folder: TempDir,
+    folder: TempDir,
     port: u16,
     pub(super) programs: Programs,
 }
@@ -97,12 +100,19 @@ impl Cluster {
         let data = folder.path().join("data");
         initdb(&programs, &data)?;
         let port = tests::free_port()?;
-        let log = fs::File::create(folder.path().join("postgres.log"))?;
+        let log = fs::File::create(folder.path().join(LOG))?;
         let mut command = programs.command(&programs.postgres);
         command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         command.stdout(log.try_clone()?).stderr(log);
         let child = children::spawn(command)?;
-        Ok(Self { child, _folder: folder, port, programs })
+        Ok(Self { child, folder, port, programs })
+    }
+
+    /// What it wrote last.
+    pub(super) fn last_words(&self) -> String {
+        let text = fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(LAST_LINES).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("; ")
     }
 
     pub(super) fn pid(&self) -> u32 {

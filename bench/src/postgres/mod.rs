@@ -62,7 +62,8 @@ impl Postgres {
     /// Where it cannot be started.
     pub async fn start() -> anyhow::Result<Self> {
         let postgres = Self { cluster: Cluster::start()?, accounts: 0 };
-        tests::eventually("PostgreSQL answers", || async { Ok(postgres.connect().await.ok()) }).await?;
+        let answers = tests::eventually("PostgreSQL answers", || async { Ok(postgres.connect().await.ok()) });
+        answers.await.with_context(|| postgres.cluster.last_words())?;
         Ok(postgres)
     }
 

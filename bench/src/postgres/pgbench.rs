@@ -18,8 +18,10 @@ use crate::{
 
 const UNIFORM: &str = include_str!("../../sql/uniform.pgbench");
 const ZIPF: &str = include_str!("../../sql/zipf.pgbench");
-/// Of pgbench itself: one for each core that it may share with the server here.
-const THREADS: usize = 2;
+/// Threads of pgbench itself: one for each core that it may share with the server here, and no more than it has connections.
+fn threads(clients: usize) -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(clients)
+}
 
 /// Which accounts pay and are paid how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +73,7 @@ pub(super) async fn run(cluster: &Cluster, accounts: u64, bench: PgBench) -> any
         let mut command = Command::new(&cluster.programs.pgbench);
         command.args(["--no-vacuum", "--protocol=prepared", "--username=postgres", "--host=127.0.0.1", "--file=script"]);
         command.args([format!("--port={}", cluster.port()), format!("--define=accounts={accounts}")]);
-        command.args([format!("--client={}", bench.clients), format!("--jobs={}", THREADS.min(bench.clients))]);
+        command.args([format!("--client={}", bench.clients), format!("--jobs={}", threads(bench.clients))]);
         command.arg(format!("--time={}", duration.as_secs())).arg("postgres").current_dir(folder.path());
         if is_measured {
             command.args(["--log", "--log-prefix=transfers"]);
