@@ -27,7 +27,7 @@ pub(crate) fn on_signal(stop: CancellationToken) -> anyhow::Result<()> {
                 _ = terminate.recv() => {}
             }
             if first {
-                tracing::info!("Stopping; once more to stop at once");
+                tracing::info!("Stopping; a second signal ends it at once");
                 stop.cancel();
             } else {
                 std::process::exit(INTERRUPTED);

@@ -2,10 +2,10 @@
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject, parser::types::Field};
 use domain::AccountId;
-use projections::{AccountRow, BalanceRow};
+use projections::{AccountRow, BalanceRow, StoreError};
 
 use crate::{
-    Bank, Caller, ReadError,
+    Bank, Caller,
     cursors::List,
     customer::Customer,
     errors::Failure,
@@ -98,7 +98,7 @@ pub(crate) struct Account {
 
 impl Account {
     /// The account, if it exists and the caller may see it: the same answer for both.
-    pub(crate) fn find(bank: &Bank, caller: Caller, id: AccountId) -> Result<Option<Self>, ReadError> {
+    pub(crate) fn find(bank: &Bank, caller: Caller, id: AccountId) -> Result<Option<Self>, StoreError> {
         let row = bank.models.directory.account(id)?;
         let visible = |row: &AccountRow| match caller {
             Caller::Operator => true,

@@ -44,9 +44,6 @@ const LOOKS: usize = 16;
 /// and will still be acted on.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
-/// A read that failed; the same as what a caller is told.
-pub type ReadError = projections::StoreError;
-
 /// How a command ended that its service answered.
 pub(crate) enum Answer<T, R> {
     /// It did what was asked; readable from this position on.
@@ -174,7 +171,7 @@ impl Bank {
     }
 
     /// What is looked up in the directory; once more, where it is not there, with what other gateways know.
-    pub(crate) async fn find<T>(&self, look: impl Fn() -> Result<Option<T>, ReadError>) -> Result<Option<T>, Failure> {
+    pub(crate) async fn find<T>(&self, look: impl Fn() -> Result<Option<T>, StoreError>) -> Result<Option<T>, Failure> {
         if let Some(found) = look()? {
             return Ok(Some(found));
         }
@@ -326,7 +323,7 @@ impl Bank {
     }
 
     /// The account behind an IBAN, with its holder's name.
-    pub(crate) fn payee(&self, iban: &Iban) -> Result<Option<(AccountRow, PersonName)>, ReadError> {
+    pub(crate) fn payee(&self, iban: &Iban) -> Result<Option<(AccountRow, PersonName)>, StoreError> {
         let Some(account) = self.models.directory.account_by_iban(iban)? else { return Ok(None) };
         Ok(self.models.directory.customer(account.holder)?.map(|holder| (account, holder.name)))
     }
@@ -343,7 +340,7 @@ fn commands_to<C: Serialize + Send + Sync + 'static>(
 
 /// Whether a payment is any of the caller's business: it debits an account of theirs, or has credited
 /// one. Who is to be paid sees a payment once it pays.
-fn may_see(models: &Models, caller: Caller, row: &PaymentRow) -> Result<bool, ReadError> {
+fn may_see(models: &Models, caller: Caller, row: &PaymentRow) -> Result<bool, StoreError> {
     let customer = match caller {
         Caller::Anonymous => return Ok(false),
         Caller::Operator => return Ok(true),

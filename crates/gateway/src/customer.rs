@@ -2,10 +2,10 @@
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use domain::{CustomerId, Debtor, settlement_iban};
-use projections::CustomerRow;
+use projections::{CustomerRow, StoreError};
 
 use crate::{
-    Bank, ReadError,
+    Bank,
     account::Account,
     cursors::List,
     page::{Page, page, page_complexity, page_size},
@@ -25,7 +25,7 @@ pub(crate) struct Customer {
 }
 
 impl Customer {
-    pub(crate) fn find(bank: &Bank, id: CustomerId) -> Result<Option<Self>, ReadError> {
+    pub(crate) fn find(bank: &Bank, id: CustomerId) -> Result<Option<Self>, StoreError> {
         Ok(bank.models.directory.customer(id)?.map(|row| Self { id, row }))
     }
 }
@@ -80,13 +80,13 @@ impl Payee {
     }
 
     /// The one behind an IBAN of this bank.
-    pub(crate) fn find(bank: &Bank, iban: domain::Iban) -> Result<Option<Self>, ReadError> {
+    pub(crate) fn find(bank: &Bank, iban: domain::Iban) -> Result<Option<Self>, StoreError> {
         let payee = bank.payee(&iban)?;
         Ok(payee.map(|(row, name)| Self { name: name.as_str().to_owned(), iban: Iban(iban), currency: Currency(row.currency) }))
     }
 
     /// The one whose account this is; none, where the directory does not have it yet.
-    pub(crate) fn of_debtor(bank: &Bank, debtor: Debtor, currency: domain::Currency) -> Result<Option<Self>, ReadError> {
+    pub(crate) fn of_debtor(bank: &Bank, debtor: Debtor, currency: domain::Currency) -> Result<Option<Self>, StoreError> {
         match debtor {
             Debtor::Account(account) => match bank.models.directory.account(account)? {
                 Some(row) => Self::find(bank, row.iban),

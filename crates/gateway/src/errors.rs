@@ -116,14 +116,14 @@ impl Failure {
     }
 
     fn part_stored() -> Self {
-        let message = "A part of this was stored, and of the rest nobody knows. Repeat what had an idempotency key: what was stored is answered again. Look for what had none before you send it again.";
+        let message = "A part of this was stored; whether the rest was is unknown. Repeat what had an idempotency key: what was stored is answered again. Look for what had none before you send it again.";
         Self::Unavailable(message.to_owned())
     }
 
     pub(crate) fn message(&self) -> String {
         match self {
             Self::BadRequest(why) | Self::LimitExceeded(why) => why.clone(),
-            Self::RateLimited => "Nothing was done: you ask too often. Try again in a second.".to_owned(),
+            Self::RateLimited => "Nothing was done: the rate limit is exceeded. Try again in a second.".to_owned(),
             Self::TimedOut => {
                 format!("This took too long; what it was to change may have been done or not. {FIND_OUT}")
             }

@@ -1,6 +1,6 @@
 //! The gateway: the GraphQL schema over read models and command logs, and HTTP and websocket around it.
-//! The only crate that knows GraphQL and HTTP. It must never decide about money, nor open a store or
-//! talk to the broker by itself.
+//! The only crate that knows GraphQL and HTTP. It must never decide about money, nor open a store,
+//! and it asks the broker for nothing but where logs end.
 
 mod account;
 mod arguments;
@@ -47,7 +47,7 @@ mod types;
 mod validated;
 
 pub use auth::{AuthError, Caller, Expected, Issuer, JwksError, KeyRefusal, Keys, Location, SignedIn, SigningAlgorithm};
-pub use bank::{Bank, ReadError};
+pub use bank::Bank;
 pub use documents::{Documents, TrustedError};
 pub use http::{OriginError, Origins, serve, serve_health};
 pub use introspection::Introspection;

@@ -2,12 +2,12 @@
 
 use async_graphql::{Context, Object, Result, SimpleObject};
 use domain::{AccountId, CommandId, CustomerId, Debtor, IdempotencyKey, Initiator, PaymentId, PaymentOrder, Review, Shard};
-use projections::{AccountRow, PaymentStatus};
+use projections::{AccountRow, PaymentStatus, StoreError};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Bank, Caller, ReadError,
+    Bank, Caller,
     errors::Failure,
     inputs::{
         DepositInput, InitiatePaymentInput, PaymentWait, ReviewDecision, ReviewPaymentInput, Unread, UserError, UserErrorCode,
@@ -71,7 +71,7 @@ impl PaymentMutation {
         let bank = bank(ctx);
         bank.directory().await?;
         // Every order has its place before the first is stored, so that overload stores nothing of a bulk.
-        let look = || inputs.iter().map(|input| debtor(bank, customer, input)).collect::<Result<Vec<_>, ReadError>>();
+        let look = || inputs.iter().map(|input| debtor(bank, customer, input)).collect::<Result<Vec<_>, StoreError>>();
         let mut debtors = look().map_err(Failure::from)?;
         if debtors.contains(&None) {
             bank.known_elsewhere().await;
@@ -134,7 +134,7 @@ impl PaymentMutation {
 type Checked = std::result::Result<(PaymentOrder, Option<IdempotencyKey>), Vec<UserError>>;
 
 /// The account that is to pay, where it is the customer's.
-fn debtor(bank: &Bank, customer: CustomerId, input: &InitiatePaymentInput) -> Result<Option<AccountId>, ReadError> {
+fn debtor(bank: &Bank, customer: CustomerId, input: &InitiatePaymentInput) -> Result<Option<AccountId>, StoreError> {
     let Ok(id) = input.debtor_account_id.parse::<AccountId>() else { return Ok(None) };
     Ok(bank.models.directory.account(id)?.filter(|account| account.holder == customer).map(|account| account.id))
 }

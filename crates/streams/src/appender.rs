@@ -136,7 +136,7 @@ impl Standing {
                 self.health.note(log, Condition::Stalled);
                 self.is_stalled = true;
                 if !std::mem::replace(&mut self.is_said, true) {
-                    tracing::warn!(%log, commands, %error, "Commands were not acknowledged; this is said once until they are");
+                    tracing::warn!(%log, commands, %error, "Commands were not acknowledged; not logged again until they are");
                 }
             }
         }

@@ -77,12 +77,6 @@ impl Cursor {
         self.0.iter().map(|(log, seq)| (log, *seq))
     }
 
-    /// Whether no log is named.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(crate) fn parse(text: &str) -> Option<Self> {
         parse_entries(text, |seq| seq.parse().ok()).map(Self)
     }

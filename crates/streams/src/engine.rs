@@ -27,7 +27,7 @@ use crate::{
 const STEP: Batches = Batches { records: 256, bytes: 256 * 1024 };
 /// Pause before starting over after an append without an answer, so that an outage is not polled hot …
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
-/// … and the longest, of an append that is refused again and again: each time a snapshot is read, and the log after it.
+/// … and the longest, where none is acknowledged again and again: each time a snapshot is read, and the log after it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How far a service's state has come.

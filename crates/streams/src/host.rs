@@ -58,12 +58,12 @@ impl Host {
                 }
                 health.halted(&name, &fault);
                 if !matches!(fault, Fault::Store { .. } | Fault::Panicked { .. }) {
-                    tracing::error!(%name, %fault, "This has halted; everything else goes on");
+                    tracing::error!(%name, %fault, "Halted; all other parts go on");
                     return;
                 }
                 let why = fault.to_string();
                 if said.as_ref() != Some(&why) {
-                    tracing::warn!(%name, why, "This cannot go on; trying again until it can");
+                    tracing::warn!(%name, why, "Cannot go on; trying again until it can");
                     said = Some(why);
                 }
                 tokio::select! {

@@ -98,7 +98,7 @@ async fn what_is_wrong_is_said_on_one_line_with_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_users_takes_who_is_one_of_them_and_may_what_readme_says() {
-    let may = r#"{publish: ["$JS.API.>", "$JS.ACK.>", "millrace.>"], subscribe: ["_INBOX.>"]}"#;
+    let may = r#"{publish: ["$JS.API.>", "millrace.>"], subscribe: ["_INBOX.>"]}"#;
     let users = format!("authorization {{ users: [{{user: bank, password: hunter2, permissions: {may}}}] }}");
     let (nats, data) = (Nats::start_with(&users).expect("a nats-server"), tempfile::tempdir().expect("a folder"));
     let by = |user: &str| nats.url().replace("//", &format!("//{user}@"));

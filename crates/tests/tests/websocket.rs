@@ -197,4 +197,12 @@ async fn pages_of_other_origins_open_nothing_unless_they_are_listed() {
         let header = answer.headers().get("access-control-allow-origin").and_then(|value| value.to_str().ok());
         assert_eq!(header, allowed, "{origin}");
     }
+    let asked = http.request(reqwest::Method::OPTIONS, format!("{own}/graphql")).header("origin", "https://app.example");
+    let asked = asked.header("access-control-request-method", "POST").header("access-control-request-headers", "traceparent");
+    let may = asked.send().await.expect("an answer").headers()["access-control-allow-headers"].clone();
+    assert!(may.to_str().expect("text").contains("traceparent"), "{may:?}");
+    let asked = http.post(format!("{own}/graphql")).header("origin", "https://app.example").header("content-type", "application/json");
+    let shown =
+        asked.body(r#"{"query": "{ __typename }"}"#).send().await.expect("an answer").headers()["access-control-expose-headers"].clone();
+    assert_eq!(shown, "retry-after", "when to come again");
 }

@@ -2,12 +2,14 @@
 //! (RFC 6454; the Fetch standard's CORS). This module must never know who signed in.
 
 use axum::http::{
-    HeaderMap, HeaderValue, Method,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN},
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER},
     uri::Authority,
 };
 use std::{net::IpAddr, time::Duration};
 use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::traces::TRACEPARENT;
 
 /// How long a browser may remember what it was told.
 const REMEMBER: Duration = Duration::from_secs(600);
@@ -73,7 +75,8 @@ impl Origins {
         CorsLayer::new()
             .allow_origin(allowed)
             .allow_methods([Method::GET, Method::POST])
-            .allow_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE])
+            .allow_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static(TRACEPARENT)])
+            .expose_headers([RETRY_AFTER])
             .max_age(REMEMBER)
     }
 }
