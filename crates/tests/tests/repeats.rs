@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use streams::{Broker, CommandAppender, Cursor, LogName};
 use tests::{
     Client, Dev, Nats, eventually,
-    load::{holders, operator},
+    load::{holders, operator, store_payments},
 };
 use tokio_util::sync::CancellationToken;
 
 const SHARDS: u16 = 2;
+/// Orders that take longer to be read than a request takes.
+const BACKLOG: u64 = 20_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_stands_in_the_log_three_times_is_one_payment() {
@@ -119,7 +121,8 @@ async fn a_key_of_the_bank_is_that_of_one_deposit_whichever_gateway_and_shard_it
     let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
     let first = Dev::serve(&nats, folders[0].path(), &[]).await.expect("up");
     let second = Dev::serve(&nats, folders[1].path(), &[]).await.expect("up");
-    let account = holders(&first.address, 1).await.expect("an account").remove(0).account;
+    let holders = holders(&first.address, 2).await.expect("accounts");
+    let account = holders[0].account;
     let shard = Shard::of(account, SHARDS);
     let mut others = 0;
     let elsewhere = loop {
@@ -138,11 +141,17 @@ async fn a_key_of_the_bank_is_that_of_one_deposit_whichever_gateway_and_shard_it
         let made = &answer["data"]["deposit"];
         (made["payment"]["id"].as_str().map(str::to_owned), made["errors"][0]["code"].as_str().map(str::to_owned))
     };
+    // The second stands still, and has much to read before it comes to the key.
+    second.stand_still().expect("stopped");
+    store_payments(&nats, &holders, BACKLOG).await.expect("stored");
     let account = account.to_string();
     let (made, error) = deposit(&first, &account, "1.00").await;
     assert!(made.is_some() && error.is_none(), "{error:?}");
     let reused = || (None, Some("IDEMPOTENCY_KEY_REUSED".to_owned()));
-    for gateway in [&first, &second] {
+    let (asked, goes_on) = tokio::join!(deposit(&second, &elsewhere, "1.00"), second.go_on_once_asked(1));
+    goes_on.expect("goes on");
+    assert_eq!(asked, reused(), "it waits for what it has not read");
+    for gateway in [&second, &first] {
         assert_eq!(deposit(gateway, &elsewhere, "1.00").await, reused(), "it was another account's");
         assert_eq!(deposit(gateway, &account, "2.00").await, reused(), "it was another amount");
         assert_eq!(deposit(gateway, &account, "1.00").await, (made.clone(), None), "it is the same");
