@@ -84,6 +84,16 @@ pub fn is_unknown(versions: &BTreeMap<String, String>) -> bool {
     versions.get("millrace").is_none_or(|version| version == UNKNOWN)
 }
 
+/// Whether this process was started to outlive its terminal.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub fn ignores_hang_up() -> anyhow::Result<bool> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).context("ignored signals")?;
+    Ok(u64::from_str_radix(ignored.trim(), 16)? & 1 == 1) // SIGHUP is the first.
+}
+
 /// Lets this process, and those that it starts, have as many files and connections open as the machine allows, where many shells allow a
 /// thousand; how many these are.
 ///

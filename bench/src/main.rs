@@ -38,7 +38,7 @@ struct Args {
     /// Where the result goes, with its table and plots beside it [default: bench/results/<date>.json]. The README is left as it is.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Go on with a stored result that lacks measurements: take those, as long as nothing has another version now.
+    /// Go on with a stored result that lacks measurements: take those, as long as nothing has another version now; a PostgreSQL may have come.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "only", "runs", "out"])]
     resume: Option<PathBuf>,
     /// Measure nothing: write table and plots of a stored result anew, and, where nothing is missing in it, the README.
@@ -52,7 +52,7 @@ const STOPPED: u8 = 130;
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = tokio::select! {
-        outcome = run(Args::parse()) => outcome,
+        outcome = run(Args::parse()) => outcome.map(Some),
         // Banks end, and their folders go, with the dropped run.
         stopped = stopped() => stopped.map(|()| None),
     };
@@ -70,19 +70,27 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Waits until somebody wants it to stop.
+/// Waits until somebody wants it to stop. A terminal that is closed does not, where `nohup` says so.
 async fn stopped() -> anyhow::Result<()> {
-    let (mut terminate, mut hang_up) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let (mut terminate, mut quit) = (signal(SignalKind::terminate())?, signal(SignalKind::quit())?);
+    let mut hang_up = if machine::ignores_hang_up()? { None } else { Some(signal(SignalKind::hangup())?) };
+    let hung_up = async {
+        match &mut hang_up {
+            Some(hang_up) => hang_up.recv().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
+        _ = quit.recv() => {}
+        _ = hung_up => {}
     }
     Ok(())
 }
 
 /// Whether everything was measured, and nothing got worse.
-async fn run(args: Args) -> anyhow::Result<Option<bool>> {
+async fn run(args: Args) -> anyhow::Result<bool> {
     let then = args.against.as_deref().map(Report::read).transpose()?;
     let (begun, file) = begun(&args)?;
     ensure!(then.as_ref().is_none_or(|then| then.quick == begun.quick), "a quick result can be compared with a quick one only");
@@ -106,7 +114,7 @@ async fn run(args: Args) -> anyhow::Result<Option<bool>> {
         comparison.lines().iter().for_each(|line| println!("{line}"));
         is_well &= comparison.worse().next().is_none();
     }
-    Ok(Some(is_well))
+    Ok(is_well)
 }
 
 /// What of a measurement cannot be taken here.

@@ -38,10 +38,10 @@ pub fn lies_beside_readme(result: &Path) -> anyhow::Result<bool> {
     Ok(fs::canonicalize(result)?.starts_with(fs::canonicalize(env!("CARGO_MANIFEST_DIR"))?))
 }
 
-/// Shows a result in the README.
+/// Shows a result in the README, which can point to it.
 ///
 /// # Errors
-/// Where the result lies elsewhere than the README can point to, or it cannot be written.
+/// Where it cannot be written.
 pub fn show(report: &Report, result: &Path) -> anyhow::Result<()> {
     let home = fs::canonicalize(env!("CARGO_MANIFEST_DIR"))?;
     let file = fs::canonicalize(result)?;

@@ -33,7 +33,7 @@ const HINT =
  */
 function storage(demo) {
   const place = demo ? `millrace-demo-${demo.operator.token.slice(-12)}` : 'millrace';
-  for (const key of Object.keys(localStorage)) {
+  for (const key of demo ? Object.keys(localStorage) : []) {
     if (key.startsWith('millrace-demo-') && !key.startsWith(`${place}:`)) localStorage.removeItem(key);
   }
   return createLocalStorage({ namespace: place });
@@ -69,7 +69,7 @@ async function signedIn() {
     const { demo = null, errors } = await (await fetch('/playground.json')).json();
     return { demo, refusal: errors?.[0]?.message };
   } catch (error) {
-    return { demo: null, refusal: `The gateway does not answer: ${error.message}.` };
+    return { demo: null, refusal: `Who is signed in cannot be read: ${error.message}.` };
   }
 }
 

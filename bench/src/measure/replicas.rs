@@ -2,7 +2,7 @@
 //! how replicas agree.
 
 use crate::{
-    bank::{Bank, Setting},
+    bank::{Bank, Setting, ensure_room},
     bench::Bench,
     mix::Mix,
     server::Server,
@@ -17,11 +17,19 @@ const NUMBER: u8 = 10;
 /// One, to compare with, and the fewest that survive the loss of a node.
 const REPLICAS: [usize; 2] = [1, 3];
 
+/// Accounts and payments of all its banks, as if each replica had read models as well, which leaves room for the latencies.
+pub fn needs(bench: &Bench) -> (u64, u64) {
+    let copies = (REPLICAS.iter().sum::<usize>() * bench.plan.replica_shards.len()) as u64;
+    (copies * bench.plan.accounts, copies * bench.rounds().count() as u64 * bench.plan.payments_of_many)
+}
+
 /// Measures it.
 ///
 /// # Errors
-/// Where a payment is not booked.
+/// Where a payment is not booked, or there is no room.
 pub async fn take(bench: &mut Bench) -> anyhow::Result<()> {
+    let (all_accounts, all_payments) = needs(bench);
+    ensure_room(all_accounts, all_payments)?;
     let accounts = bench.plan.accounts;
     let mut banks = Vec::new();
     for shards in bench.plan.replica_shards.clone() {

@@ -1,6 +1,6 @@
 //! The gateway: the GraphQL schema over read models and command logs, and HTTP and websocket around it.
-//! The only crate that knows GraphQL and HTTP. It must never decide about money, nor open a store,
-//! and it asks the broker for nothing but where logs end.
+//! The only crate that knows GraphQL and HTTP. It must never decide about money, nor open a store; of
+//! the broker it uses what appends commands, and what says where logs end.
 
 mod account;
 mod arguments;

@@ -5,7 +5,6 @@ use axum::{extract::Request, http::Method, middleware::Next, response::Response}
 use streams::TraceSpan;
 
 /// The header by which callers name their trace, see W3C Trace Context.
-/// Where a caller's trace comes along (W3C Trace Context).
 pub(crate) const TRACEPARENT: &str = "traceparent";
 const GRAPHQL: &str = "/graphql";
 

@@ -54,7 +54,8 @@ const TOO_BIG_WAIT: Duration = Duration::from_secs(1);
 /// Opens a websocket, where the page's origin may and there is room.
 pub(super) async fn open(door: Door, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Response {
     if !door.origins.may_open(headers) {
-        let message = "Pages of this origin may not open a websocket here. The gateway lets those of the origins in --allow-origin.";
+        let message =
+            "Pages of this origin may not open a websocket here. It takes those of its own origin, and of those in --allow-origin.";
         return answer::with_status(StatusCode::FORBIDDEN, Failure::Forbidden(message));
     }
     let from_headers = match door.sign_in(headers).await {

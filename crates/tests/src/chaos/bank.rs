@@ -60,6 +60,15 @@ impl Process {
         })
     }
 
+    /// Whether it has ended by itself, with exit code 0.
+    ///
+    /// # Errors
+    /// Where the kernel does not say.
+    pub fn has_stopped_well(&mut self) -> anyhow::Result<bool> {
+        let status = self.child.as_mut().context("it was never started")?.try_wait()?;
+        Ok(status.is_some_and(|status| status.success()))
+    }
+
     /// The first process that it started.
     ///
     /// # Errors

@@ -269,6 +269,22 @@ mod tests {
         accounts[0].payments[0] = Payment { status: "REJECTED".into(), rejection: Some(code.into()), ..accounts[0].payments[0].clone() };
     }
 
+    /// All that they were told of its end.
+    fn forget(histories: &mut [History], watched: &mut Vec<Watched>) {
+        histories[0].ended.clear();
+        histories[0].seen.clear();
+        watched.clear();
+    }
+
+    #[test]
+    fn who_has_less_may_be_refused_for_it() {
+        let (mut histories, mut watched, mut accounts) = good();
+        forget(&mut histories, &mut watched);
+        reject(&mut accounts, "INSUFFICIENT_FUNDS");
+        histories[0].sent[0].minor = 101;
+        assert_eq!(contradictions(&histories, &watched, &accounts), Vec::<String>::new());
+    }
+
     type Plant = fn(&mut Vec<History>, &mut Vec<Watched>, &mut Vec<Account>);
 
     #[test]
@@ -282,13 +298,12 @@ mod tests {
                 *accounts = vec![Account { entries: accounts[0].entries[..1].to_vec(), payments: vec![] }, Account::default()];
             }),
             ("a good payment is rejected", |_, _, accounts| reject(accounts, "UNKNOWN_CREDITOR")),
-            ("a payment is rejected for another reason", |histories, _, accounts| {
-                histories[0].sent[0].kind = Kind::Frozen;
-                reject(accounts, "INSUFFICIENT_FUNDS");
+            ("a payment is rejected for another reason", |histories, watched, accounts| {
+                forget(histories, watched);
+                reject(accounts, "ACCOUNT_FROZEN");
             }),
-            ("a payment that its account had the money for is rejected", |histories, _, accounts| {
-                histories[0].ended.clear();
-                histories[0].seen.clear();
+            ("a payment that its account had the money for is rejected", |histories, watched, accounts| {
+                forget(histories, watched);
                 reject(accounts, "INSUFFICIENT_FUNDS");
             }),
             ("an end was taken back", |histories, _, _| histories[0].ended[0].status = "REJECTED".into()),

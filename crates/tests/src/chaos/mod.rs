@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::anyhow;
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::{sync::Mutex, task::JoinSet, time::Instant};
@@ -94,7 +94,7 @@ pub async fn run(folder: &Path, seed: u64, lasting: Duration) -> anyhow::Result<
     }
     let watched = all_heard(&heard, &accounts).await;
     report.contradictions.extend(contradictions(&histories, &watched, &accounts));
-    report.count(&histories, &watched);
+    report.count(&histories, &watched, &accounts);
     audit(&mut bank, &mut report).await?;
     Ok(report)
 }
@@ -181,9 +181,12 @@ async fn audit(bank: &mut Bank, report: &mut Report) -> anyhow::Result<()> {
     bank.serves.iter().try_for_each(|serve| signal(serve.pid()?, Signal::INT))?;
     let since = Instant::now();
     for serve in &mut bank.serves {
-        while serve.runs()? {
-            ensure!(since.elapsed() < PATIENCE, "a serve does not stop");
+        while serve.runs()? && since.elapsed() < PATIENCE {
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+        if !serve.has_stopped_well()? {
+            note("stopped", Err(anyhow!("a serve does not stop, or not well")));
+            serve.kill()?;
         }
     }
     let data = [0, 1].map(|serve| bank.data(serve));

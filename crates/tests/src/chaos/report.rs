@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 
 use super::{
-    history::{History, Told, Watched},
+    history::{Account, History, Told, Watched},
     schedule::{ALL, Fault},
 };
 
@@ -32,8 +32,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Counts what clients and watchers tell.
-    pub fn count(&mut self, histories: &[History], watched: &[Watched]) {
+    /// Counts what clients and watchers tell, and what became of payments.
+    pub fn count(&mut self, histories: &[History], watched: &[Watched], accounts: &[Account]) {
         let mut count = |what: &str, more: u64| *self.payments.entry(what.to_owned()).or_default() += more;
         for history in histories {
             for sent in &history.sent {
@@ -48,6 +48,10 @@ impl Report {
             count("requests repeated", history.repeats);
             count("balances seen", history.seen.len() as u64);
             history.ended.iter().for_each(|ended| count(&format!("told to be {}", ended.status), 1));
+        }
+        for payment in accounts.iter().flat_map(|account| &account.payments) {
+            let why = payment.rejection.as_ref().map_or(String::new(), |code| format!(", {code}"));
+            count(&format!("in the end {}{why}", payment.status), 1);
         }
         for watched in watched {
             count("subscriptions opened again", watched.reconnects);
