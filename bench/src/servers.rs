@@ -9,6 +9,8 @@ use tests::{Nats, eventually, free_port};
 
 /// Nodes of a cluster: the fewest of which one may be away.
 const NODES: usize = 3;
+/// As `millrace nats` has it: with NATS's mebibyte, services take smaller steps.
+const MAX_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
 const CLUSTER: &str = "bench";
 
 /// One nats-server, or several that are one.
@@ -33,6 +35,7 @@ impl Servers {
             let http = format!("http: \"127.0.0.1:{monitor}\"");
             let routes = routes.join(", ");
             let cluster = format!("cluster {{ name: {CLUSTER}, listen: \"127.0.0.1:{route}\", routes: [{routes}] }}");
+            let http = format!("{http}\nmax_payload: {MAX_PAYLOAD_BYTES}");
             let lines = if count == 1 { http } else { format!("server_name: node-{index}\n{http}\n{cluster}") };
             Nats::start_with(&lines)
         };
