@@ -178,7 +178,9 @@ async fn audit(bank: &mut Bank, report: &mut Report) -> anyhow::Result<()> {
     };
     note("live", audit_passes(&bank.nats_url, &[], PATIENCE).await);
     // In order, so that all that was folded is in the files.
-    bank.serves.iter().try_for_each(|serve| signal(serve.pid()?, Signal::INT))?;
+    if let Err(why) = bank.serves.iter().try_for_each(|serve| signal(serve.pid()?, Signal::INT)) {
+        note("stopped", Err(why.context("a serve does not run")));
+    }
     let since = Instant::now();
     for serve in &mut bank.serves {
         while serve.runs()? && since.elapsed() < PATIENCE {
