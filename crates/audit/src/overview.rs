@@ -9,7 +9,7 @@ use domain::{
 };
 use projections::{
     BalanceRow, EntryRow, PendingRow,
-    inspect::{Rows, STRIDE},
+    inspect::{FAR_STRIDE, Rows, STRIDE},
 };
 use rustc_hash::FxHashMap;
 use streams::LogName;
@@ -27,7 +27,7 @@ struct Expected {
     pending: i64,
     version: u64,
     as_of: Timestamp,
-    links: (u64, u64),
+    links: [u64; 3],
     seq: u64,
 }
 
@@ -106,11 +106,7 @@ impl Overview {
         self.number += 1;
         let number = self.number;
         let balance = self.balances.entry(account).or_default();
-        let links = balance.links;
-        balance.links.0 = number;
-        if posting.version.is_multiple_of(STRIDE) {
-            balance.links.1 = number;
-        }
+        let links = follow(&mut balance.links, number, posting.version);
         let (booked, version, as_of, seq) = (posting.balance_after_minor, posting.version, transaction.at, place.seq);
         (balance.booked, balance.version, balance.as_of, balance.seq) = (booked, version, as_of, seq);
         if self.is_cut_off {
@@ -161,6 +157,21 @@ impl Overview {
     }
 }
 
+/// Links an account to its newest entry; gives the links of that entry.
+const fn follow(account: &mut [u64; 3], number: u64, version: u64) -> [u64; 2] {
+    let [newest, anchor, far_anchor] = account;
+    let is_anchor = version.is_multiple_of(STRIDE);
+    let links = [*newest, if is_anchor { *far_anchor } else { *anchor }];
+    *newest = number;
+    if is_anchor {
+        *anchor = number;
+    }
+    if version.is_multiple_of(FAR_STRIDE) {
+        *far_anchor = number;
+    }
+    links
+}
+
 /// A balance with all that its row says.
 #[derive(Debug, PartialEq, Eq)]
 struct Balance {
@@ -168,7 +179,7 @@ struct Balance {
     pending_minor: i64,
     version: u64,
     as_of: Timestamp,
-    links: (u64, u64),
+    links: [u64; 3],
 }
 
 fn facts(row: &BalanceRow) -> Balance {

@@ -25,7 +25,7 @@ use crate::{
     store::{self, table_if_there, unpack},
 };
 
-pub use crate::overview_tables::STRIDE;
+pub use crate::overview_tables::{FAR_STRIDE, STRIDE};
 
 /// One in so many entries of an index is also asked for as its readers do: that takes ten times as long as to read it.
 const ASKED_FOR: usize = 16;

@@ -33,6 +33,7 @@ pub struct BalanceRow {
     pub as_of: Timestamp,
     pub(crate) last_entry: u64,
     pub(crate) anchor: u64,
+    pub(crate) far_anchor: u64,
 }
 
 /// One entry on one account.
@@ -58,29 +59,31 @@ pub struct EntryRow {
 
 impl BalanceRow {
     /// As it is stored.
-    pub(crate) const fn to_numbers(self) -> [u64; 6] {
+    pub(crate) const fn to_numbers(self) -> [u64; 7] {
         let (booked, pending) = (self.booked_minor.cast_unsigned(), self.pending_minor.cast_unsigned());
-        [booked, pending, self.version, self.as_of.micros().cast_unsigned(), self.last_entry, self.anchor]
+        [booked, pending, self.version, self.as_of.micros().cast_unsigned(), self.last_entry, self.anchor, self.far_anchor]
     }
 
-    pub(crate) const fn from_numbers([booked, pending, version, as_of, last_entry, anchor]: [u64; 6]) -> Self {
+    pub(crate) const fn from_numbers([booked, pending, version, as_of, last_entry, anchor, far_anchor]: [u64; 7]) -> Self {
         let (booked_minor, pending_minor) = (booked.cast_signed(), pending.cast_signed());
-        Self { booked_minor, pending_minor, version, as_of: Timestamp::from_micros(as_of.cast_signed()), last_entry, anchor }
+        let as_of = Timestamp::from_micros(as_of.cast_signed());
+        Self { booked_minor, pending_minor, version, as_of, last_entry, anchor, far_anchor }
     }
 
-    /// The numbers of the account's newest entry, and of its newest whose version is a multiple of
-    /// [`crate::inspect::STRIDE`]; 0 for none.
+    /// The numbers of the account's newest entry, and of its newest whose versions are multiples of
+    /// [`crate::inspect::STRIDE`] and [`crate::inspect::FAR_STRIDE`]; 0 for none.
     #[must_use]
-    pub const fn links(&self) -> (u64, u64) {
-        (self.last_entry, self.anchor)
+    pub const fn links(&self) -> [u64; 3] {
+        [self.last_entry, self.anchor, self.far_anchor]
     }
 }
 
 impl EntryRow {
-    /// The same of the account before this entry.
+    /// The same of the account before this entry, of the last two only one: the last, where this entry's version is a multiple of
+    /// [`crate::inspect::STRIDE`].
     #[must_use]
-    pub const fn links(&self) -> (u64, u64) {
-        (self.previous, self.anchor)
+    pub const fn links(&self) -> [u64; 2] {
+        [self.previous, self.anchor]
     }
 }
 
@@ -92,8 +95,8 @@ pub struct Overview {
 
 impl Projection for Overview {
     const READER: &'static str = "overview";
-    const VERSION: u32 = 4;
-    const READABLE_SINCE: u32 = 4;
+    const VERSION: u32 = 5;
+    const READABLE_SINCE: u32 = 5;
     type Changes = OverviewChanges;
     type Touched = Touched<AccountId>;
 

@@ -17,14 +17,16 @@ use crate::{
     tail::Tail,
 };
 
-pub(crate) const BALANCES: Index<6> = Index::changing(["balances", "balance-heads", "balance-sizes", "balance-merges"]);
+pub(crate) const BALANCES: Index<7> = Index::changing(["balances", "balance-heads", "balance-sizes", "balance-merges"]);
 pub(crate) const ENTRIES: Blocks = Blocks::new("entry-blocks");
 pub(crate) const PENDING: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("pending");
 
-/// Every entry also links to the newest of its account whose version is a multiple of this and less
-/// than its own, so an old one is found in (versions / 64) + 64 steps.
+/// An anchor is an entry whose version is a multiple of this. Every other entry also links to the newest anchor before it.
 pub const STRIDE: u64 = 64;
-/// So many entries are looked at while the fold waits; an account with millions has as many that lead to its oldest.
+/// A far anchor is one whose version is a multiple of this. Anchors link to the newest far anchor before them, so an old
+/// entry is found in (versions / 4,096) + 3 * 64 steps at most.
+pub const FAR_STRIDE: u64 = STRIDE * STRIDE;
+/// So many entries are looked at while the fold waits; in an account with a million, some 400 lead to its oldest.
 const LOOKED_AT_ONCE: usize = if cfg!(test) { 3 } else { 256 };
 
 /// A payment that is still on its way out.
@@ -44,7 +46,7 @@ pub(crate) fn create(tx: &WriteTransaction) -> Result<(), StoreError> {
 
 /// The tables of the file.
 pub struct OverviewFile {
-    balances: Runs<6>,
+    balances: Runs<7>,
     entries: ReadOnlyTable<u64, &'static [u8]>,
     pending: ReadOnlyTable<[u8; 16], &'static [u8]>,
 }
@@ -119,10 +121,14 @@ impl Layers<OverviewChanges> {
     pub(crate) fn append(&mut self, account: AccountId, mut entry: EntryRow) -> Result<(), StoreError> {
         let number = self.fresh.entries.end();
         let balance = self.balance_mut(account)?;
-        (entry.previous, entry.anchor) = (balance.last_entry, balance.anchor);
+        let is_anchor = entry.version.is_multiple_of(STRIDE);
+        (entry.previous, entry.anchor) = (balance.last_entry, if is_anchor { balance.far_anchor } else { balance.anchor });
         balance.last_entry = number;
-        if entry.version.is_multiple_of(STRIDE) {
+        if is_anchor {
             balance.anchor = number;
+        }
+        if entry.version.is_multiple_of(FAR_STRIDE) {
+            balance.far_anchor = number;
         }
         self.fresh.entries.push(entry);
         Ok(())
@@ -175,9 +181,11 @@ impl Layers<OverviewChanges> {
             if walk.is_over() {
                 break;
             }
-            let at = if walk.anchor != 0 && anchor_of(walk.version) >= walk.newest { walk.anchor } else { walk.at };
+            let at = walk.next();
             let entry = self.entry(at)?.ok_or_else(|| StorageError::Corrupted(format!("there is no entry {at}")))?;
-            (walk.at, walk.version, walk.anchor) = (entry.previous, entry.version - 1, entry.anchor);
+            (walk.at, walk.version) = (entry.previous, entry.version - 1);
+            let is_anchor = entry.version.is_multiple_of(STRIDE);
+            (walk.anchor, walk.far_anchor) = if is_anchor { (0, entry.anchor) } else { (entry.anchor, 0) };
             if entry.version <= walk.newest {
                 walk.found.push(entry);
             }
@@ -190,15 +198,26 @@ impl Layers<OverviewChanges> {
 struct Walk {
     newest: u64,
     count: usize,
-    /// The next entry.
+    /// The next entry, and its version.
     at: u64,
-    /// Its version, and the entry of version `anchor_of(version)`.
     version: u64,
+    /// The newest anchors that are not above it, where they are known.
     anchor: u64,
+    far_anchor: u64,
     found: Vec<EntryRow>,
 }
 
 impl Walk {
+    /// The oldest entry that is known and not older than what is wanted.
+    fn next(&self) -> u64 {
+        let is_wanted = |anchor: u64, stride: u64| anchor != 0 && self.version / stride * stride >= self.newest;
+        match self {
+            Self { far_anchor, .. } if is_wanted(*far_anchor, FAR_STRIDE) => *far_anchor,
+            Self { anchor, .. } if is_wanted(*anchor, STRIDE) => *anchor,
+            Self { at, .. } => *at,
+        }
+    }
+
     const fn is_over(&self) -> bool {
         self.at == 0 || self.newest == 0 || self.found.len() >= self.count
     }
@@ -207,10 +226,14 @@ impl Walk {
 impl Shelf<OverviewChanges> {
     /// Up to `count` entries of versions at most `newest`, newest first.
     pub(crate) fn entries_down(&self, account: AccountId, newest: u64, count: usize) -> Result<Vec<EntryRow>, StoreError> {
-        let BalanceRow { last_entry: at, version, anchor, .. } = self.read()?.balance(account)?;
-        let mut walk = Walk { newest, count, at, version, anchor, found: Vec::new() };
+        let mut walk = self.begin(account, newest, count)?;
         while !self.read()?.walk(&mut walk)? {}
         Ok(walk.found)
+    }
+
+    fn begin(&self, account: AccountId, newest: u64, count: usize) -> Result<Walk, StoreError> {
+        let BalanceRow { last_entry: at, version, anchor, far_anchor, .. } = self.read()?.balance(account)?;
+        Ok(Walk { newest, count, at, version, anchor, far_anchor, found: Vec::new() })
     }
 
     /// Up to `count` entries of versions above `after`, oldest first.
@@ -225,11 +248,6 @@ impl Shelf<OverviewChanges> {
 
 fn balance_in(file: &OverviewFile, account: AccountId) -> Result<BalanceRow, StoreError> {
     Ok(file.balances.get(&account.bytes())?.map_or_else(BalanceRow::default, BalanceRow::from_numbers))
-}
-
-/// The newest version that is an anchor and not above `version`.
-const fn anchor_of(version: u64) -> u64 {
-    version / STRIDE * STRIDE
 }
 
 #[cfg(test)]

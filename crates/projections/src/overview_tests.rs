@@ -124,6 +124,33 @@ fn open(folder: &TempDir) -> Shelf<OverviewChanges> {
     Shelf::open(db).expect("rows")
 }
 
+#[test]
+fn few_entries_are_looked_at_on_the_way_to_an_old_one() {
+    const COUNT: usize = 5;
+    let (folder, mut expected) = (tempfile::tempdir().expect("a folder"), Expected::default());
+    let shelf = open(&folder);
+    for _ in 0..3 * FAR_STRIDE {
+        expected.happens(&shelf, &Happens::Entry(0));
+    }
+    expected.happens(&shelf, &Happens::Written(vec![Happens::Entry(1); 3]));
+    for _ in 0..STRIDE + 2 {
+        expected.happens(&shelf, &Happens::Entry(0));
+    }
+    let last = expected.entries[0];
+    let wanted = [1, STRIDE, FAR_STRIDE, 2 * FAR_STRIDE, 2 * FAR_STRIDE + STRIDE, 3 * FAR_STRIDE, last];
+    for newest in wanted.into_iter().flat_map(|version| version.saturating_sub(2)..=version + 2) {
+        let mut walk = shelf.begin(account(0), newest, COUNT).expect("a balance");
+        let mut times = 1;
+        while !shelf.read().expect("rows").walk(&mut walk).expect("entries") {
+            times += 1;
+        }
+        let found: Vec<_> = walk.found.iter().map(|entry| entry.version).collect();
+        assert_eq!(found, (1..=newest.min(last)).rev().take(COUNT).collect::<Vec<_>>());
+        let most = usize::try_from(last / FAR_STRIDE + 3 * STRIDE).expect("few") + COUNT;
+        assert!(times * LOOKED_AT_ONCE <= most + LOOKED_AT_ONCE, "{newest}: {times} times {LOOKED_AT_ONCE}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
