@@ -1,4 +1,4 @@
-//! The command line. Every option is an environment variable too.
+//! The command line. Every option is an environment variable too. This module must never act on one.
 
 use std::{net::SocketAddr, path::PathBuf};
 

@@ -1,5 +1,5 @@
 //! The `cat` command: any log, readably. Which log holds which events is said here once more; what
-//! they mean is not.
+//! they mean is not. This module must never change a log.
 
 use std::io::Write as _;
 

@@ -1,4 +1,5 @@
-//! The `dev` command: everything in one process, with nats-server as its child.
+//! The `dev` command: everything in one process, with nats-server as its child. This module must never run a bank
+//! otherwise than `serve` does.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

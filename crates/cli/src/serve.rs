@@ -1,4 +1,5 @@
-//! The `serve` command, and what it shares with `dev`: services, read models and gateway in one process.
+//! The `serve` command, and what it shares with `dev`: services, read models and gateway in one process. This
+//! module must never know what a role does.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

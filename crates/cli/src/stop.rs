@@ -1,4 +1,5 @@
-//! How a process is asked to stop: Ctrl-C or SIGTERM once cleanly, a second time at once.
+//! How a process is asked to stop: Ctrl-C or SIGTERM once cleanly, a second time at once. This module must never know
+//! what stops.
 
 use std::time::Duration;
 

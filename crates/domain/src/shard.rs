@@ -1,4 +1,5 @@
-//! Which shard an account lives on. This never changes: changing it would orphan every account.
+//! Which shard an account lives on. This never changes: changing it would orphan every account. This module must
+//! never know where a shard runs.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Puts the schema together, and what every resolver reads from its context.
+//! Puts the schema together, and what every resolver reads from its context. This module must never know a field.
 
 use std::sync::Arc;
 

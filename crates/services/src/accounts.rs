@@ -1,4 +1,5 @@
-//! The accounts service: reads account commands, owns the accounts log.
+//! The accounts service: reads account commands, owns the accounts log. This module must never know a rule of
+//! accounts: `domain::accounts` decides.
 
 use domain::accounts::{AccountEvent, Accounts};
 use projections::{Rows, SnapshotStore};

@@ -1,4 +1,5 @@
-//! The customers service: reads customer commands, owns the customers log.
+//! The customers service: reads customer commands, owns the customers log. This module must never know a rule of
+//! customers: `domain::customers` decides.
 
 use domain::customers::{CustomerEvent, Customers};
 use projections::{Rows, SnapshotStore};

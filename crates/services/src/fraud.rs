@@ -1,4 +1,5 @@
 //! Fraud detection: reads the payments log (validated payments and operators' reviews), owns the fraud log of its shard.
+//! This module must never know a limit: `domain::fraud` decides.
 
 use domain::{
     AccountId, PaymentId,

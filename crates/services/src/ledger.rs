@@ -1,5 +1,5 @@
 //! The ledger: reads checked payments, the accounts log, and the other shards' ledgers; owns the
-//! ledger log of its shard.
+//! ledger log of its shard. This module must never know how an amount is booked: `domain::ledger` decides.
 
 use domain::{
     AccountId, PaymentId, Shard,

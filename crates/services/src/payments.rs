@@ -1,5 +1,6 @@
 //! The payments service: reads payment commands, owns the payments log of its shard. It holds every
-//! payment id it has ever seen, and an own read model of the accounts log to decide by.
+//! payment id it has ever seen, and an own read model of the accounts log to decide by. This module must never know why
+//! a payment is rejected: `domain::payments` decides.
 
 use domain::{
     AccountId, Iban, PaymentId, PaymentOrder,

@@ -8,18 +8,16 @@
 mod standby;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
-use domain::PaymentId;
-use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AppendError, Batches, Chain, Condition, Cursor, Draft, Fault, Host, Inputs, Link, Log, LogName, Mark, Record, TraceSpan, Traces,
-    feed::Writer, metrics::WriterMetrics, now, snapshots::Snapshots,
+    AppendError, Batches, Chain, Checkpoint, Condition, Cursor, Draft, Fault, Host, Inputs, Link, Log, LogName, Mark, Record, Service,
+    Step, feed::Writer, metrics::WriterMetrics, snapshots::Snapshots,
 };
 
 /// What one step takes, where the server's limit of a message lets it. What a first record alone may exceed this by is bounded by the
@@ -29,98 +27,6 @@ const STEP: Batches = Batches { records: 256, bytes: 256 * 1024 };
 const RESTART_PAUSE: Duration = Duration::from_millis(50);
 /// … and the longest, where none is acknowledged again and again: each time a snapshot is read, and the log after it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How far a service's state has come.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct Checkpoint {
-    /// In its own log.
-    pub own: Mark,
-    /// In its inputs, and in what they rest on.
-    pub cursor: Cursor,
-    /// In its inputs, with what they are recognised by.
-    pub inputs: BTreeMap<LogName, Mark>,
-}
-
-/// What a service decides in a step.
-#[derive(Debug)]
-pub struct Step<E> {
-    /// The instant that its events carry.
-    pub at: domain::Timestamp,
-    events: Vec<E>,
-    concerns: BTreeSet<u16>,
-    /// The payments of its inputs that are followed.
-    traces: Traces,
-}
-
-impl<E> Step<E> {
-    /// One that has room for so many events, and grows if it says more.
-    fn with_room(events: usize) -> Self {
-        Self { at: now(), events: Vec::with_capacity(events), concerns: BTreeSet::new(), traces: Traces::default() }
-    }
-
-    /// Says an event, for another shard to act on where it `concerns` one.
-    pub fn say(&mut self, event: E, concerns: Option<u16>) {
-        self.events.push(event);
-        self.concerns.extend(concerns);
-    }
-
-    /// Goes on with the traces of the payments that it says something of.
-    fn trace(&self, log: &LogName, about: impl Fn(&E) -> Option<PaymentId>) -> (Traces, Vec<TraceSpan>) {
-        self.traces.go_on("step", log, self.at, self.events.iter().filter_map(about))
-    }
-}
-
-/// Writes a snapshot; run where blocking is allowed.
-pub type Snapshot = Box<dyn FnOnce() -> Result<(), Fault> + Send>;
-
-/// What the engine runs.
-pub trait Service: Send + Sync + 'static {
-    /// How many times the bytes of what it reads its events may have: what is paid and booked grows by less than 1.7.
-    const MOST_GROWTH: usize = 2;
-
-    /// What its own log holds.
-    type Event: Serialize + DeserializeOwned + Send + Sync + 'static;
-
-    /// Drops all state and takes up that of the last snapshot.
-    ///
-    /// # Errors
-    /// [`Fault::Store`], where the snapshot cannot be read.
-    fn restore(&mut self) -> Result<Checkpoint, Fault>;
-
-    /// Takes over an event of the own log that is not in the snapshot.
-    fn evolve(&mut self, event: &Self::Event);
-
-    /// Decides on an input; what it says it takes over at once, so that the next input sees it.
-    ///
-    /// # Errors
-    /// The [`Fault`] in the record.
-    fn decide(&mut self, input: &Record, step: &mut Step<Self::Event>) -> Result<(), Fault>;
-
-    /// Whether there is room for a snapshot. What was handed out for one that then cannot be written is gone from memory.
-    ///
-    /// # Errors
-    /// [`Fault::Store`], where there is none.
-    fn has_room(&self) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    /// Hands out what changed since the last snapshot, to be written together with `checkpoint`.
-    fn snapshot(&mut self, checkpoint: &Checkpoint) -> Snapshot;
-
-    /// The payment that an event is about, whose trace goes on with it.
-    fn about(_event: &Self::Event) -> Option<PaymentId> {
-        None
-    }
-
-    /// Hears what it said, once that is in the log: at one process, and not again after a restart.
-    fn appended(&self, _events: &[Self::Event]) {}
-
-    /// The inputs that are a read model of the service: they change what it decides by without an
-    /// event of its own, so their position is the snapshot's, whatever the log says.
-    fn read_models(&self) -> &'static [&'static str] {
-        &[]
-    }
-}
 
 /// Why a run of the engine ended and another begins.
 enum Restart {
@@ -242,30 +148,11 @@ impl<S: Service> Engine<S> {
                     return Ok(Restart::Stopped);
                 }
             };
-            let mut step = Step::with_room(said);
-            let mut answers = false;
-            for record in &batch {
-                let is_command = self.commands.contains(&record.log);
-                record.belongs(is_command)?;
-                answers |= is_command;
-                self.service.decide(record, &mut step)?;
-                step.traces.extend(&record.traces);
-                self.rest_on(&mut at.cursor, record);
-            }
-            self.snapshots.count(batch.len());
-            said = step.events.len();
-            // A command is always answered, be it by a record without events: callers wait for the
-            // cursor to pass their command.
-            if !step.events.is_empty() || answers {
+            let step = self.decide(&batch, said, &mut at.cursor)?;
+            said = step.as_ref().map_or(0, |step| step.events.len());
+            if let Some(step) = step {
                 match self.append(step, &at, &inputs, &writer).await? {
-                    Ok(own) => {
-                        (at.own, self.known) = (own, own);
-                        if self.stalled.take().is_some() {
-                            self.pause = RESTART_PAUSE;
-                            tracing::info!(log = %self.log.name(), record = own.seq, "Appends are acknowledged again");
-                            self.host.health.note(self.log.name(), Condition::Up);
-                        }
-                    }
+                    Ok(own) => at.own = own,
                     Err(restart) => return Ok(restart),
                 }
             }
@@ -276,6 +163,24 @@ impl<S: Service> Engine<S> {
                 }
             }
         }
+    }
+
+    /// Decides on inputs, which are expected to come to so many events; no step, where there is nothing to append.
+    fn decide(&mut self, batch: &VecDeque<Record>, expected: usize, cursor: &mut Cursor) -> Result<Option<Step<S::Event>>, Fault> {
+        let mut step = Step::with_room(expected);
+        let mut answers = false;
+        for record in batch {
+            let is_command = self.commands.contains(&record.log);
+            record.belongs(is_command)?;
+            answers |= is_command;
+            self.service.decide(record, &mut step)?;
+            step.traces.extend(&record.traces);
+            self.rest_on(cursor, record);
+        }
+        self.snapshots.count(batch.len());
+        // A command is always answered, be it by a record without events: callers wait for the
+        // cursor to pass their command.
+        Ok(Some(step).filter(|step| answers || !step.events.is_empty()))
     }
 
     /// Snapshots the state. Its inputs stand where they were taken, which for a read model that is
@@ -350,6 +255,7 @@ impl<S: Service> Engine<S> {
         cursor.advance(&input.log, input.seq);
     }
 
+    /// Appends a step, and says which record it became.
     async fn append(
         &mut self,
         step: Step<S::Event>,
@@ -371,6 +277,7 @@ impl<S: Service> Engine<S> {
                 self.service.appended(&step.events);
                 let own = Mark { seq, chain: draft.chain, created: at.own.created };
                 writer.offer(seq, draft, Arc::new(step.events));
+                self.acknowledged(own);
                 Ok(Ok(own))
             }
             Err(AppendError::Refused) => Ok(Err(Restart::Fenced)),
@@ -385,6 +292,15 @@ impl<S: Service> Engine<S> {
                 }
                 Ok(Err(Restart::Unsure))
             }
+        }
+    }
+
+    fn acknowledged(&mut self, own: Mark) {
+        self.known = own;
+        if self.stalled.take().is_some() {
+            self.pause = RESTART_PAUSE;
+            tracing::info!(log = %self.log.name(), record = own.seq, "Appends are acknowledged again");
+            self.host.health.note(self.log.name(), Condition::Up);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Why a shard stops: something in a log or a store that must not be skipped.
+//! Why a shard stops: something in a log or a store that must not be skipped. This module must never have what may be
+//! tried again.
 
 use crate::LogName;
 

@@ -9,9 +9,9 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Checkpoint, Engine, RESTART_PAUSE, Service};
+use super::{Engine, RESTART_PAUSE};
 use crate::{
-    Fault, Log, LogInfo, Mark,
+    Checkpoint, Fault, Log, LogInfo, Mark, Service,
     follower::{Interrupted, recognise},
 };
 
