@@ -1,8 +1,6 @@
 //! An account with a long history, which lies in files: its pages, a subscriber who asks for all of it, and the links between
 //! its entries, which the audit compares.
 
-#![expect(clippy::expect_used, reason = "a test may fail loudly")]
-
 use tests::{
     Dev, Nats, PATIENCE, audit_passes,
     load::{holders, store_payments, until_entries},
