@@ -1,7 +1,8 @@
 //! How logs and read models stand. This module must never change one.
 
 use async_graphql::SimpleObject;
-use streams::{LogInfo, LogName};
+use futures_util::future::try_join_all;
+use streams::{LogDeclaration, LogInfo, LogName};
 
 use crate::{Bank, errors::Failure, scalars::DateTime};
 
@@ -32,23 +33,25 @@ pub(crate) struct ReadModelState {
 
 impl System {
     pub(crate) async fn look(bank: &Bank) -> Result<Self, Failure> {
-        let mut logs = Vec::new();
-        let mut lengths: Vec<(LogName, LogInfo)> = Vec::new();
-        for (name, declared) in bank.host.topology.all() {
-            let info = bank.host.broker.log(name.clone()).info().await.map_err(|why| {
-                tracing::warn!(log = %name, why, "A log does not answer");
-                Failure::Unavailable("The logs do not answer now. Try again in a moment.".to_owned())
-            })?;
-            logs.push(LogState {
-                name: name.to_string(),
-                owner: declared.owner.clone(),
-                shard: name.shard().map(i32::from),
-                messages: info.records.to_string(),
-                last_sequence: info.last.to_string(),
-                bytes: info.bytes.to_string(),
-            });
-            lengths.push((name, info));
-        }
+        let ask = |(name, declared): (LogName, &LogDeclaration)| {
+            let (log, owner) = (bank.host.broker.log(name.clone()), declared.owner.clone());
+            async move {
+                let info = log.info().await.map_err(|why| {
+                    tracing::warn!(log = %name, why, "A log does not answer");
+                    Failure::Unavailable("The logs do not answer now. Try again in a moment.".to_owned())
+                })?;
+                let state = LogState {
+                    name: name.to_string(),
+                    owner,
+                    shard: name.shard().map(i32::from),
+                    messages: info.records.to_string(),
+                    last_sequence: info.last.to_string(),
+                    bytes: info.bytes.to_string(),
+                };
+                Ok::<_, Failure>((state, (name, info)))
+            }
+        };
+        let (logs, lengths): (_, Vec<_>) = try_join_all(bank.host.topology.all().map(ask)).await?.into_iter().unzip();
         Ok(Self { logs, read_models: read_models(bank, &lengths) })
     }
 }
