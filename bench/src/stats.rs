@@ -26,7 +26,6 @@ impl Spread {
 }
 
 #[cfg(test)]
-#[allow(clippy::float_cmp, reason = "these are exact")]
 mod tests {
     use super::*;
 

@@ -222,7 +222,8 @@ mod tests {
     impl Query {
         async fn balance(&self) -> AtOnce<Balance> {
             let row = json!({
-                "booked_minor": -5, "pending_minor": 7, "version": 3, "as_of": Timestamp::from_micros(0), "last_entry": 0, "anchor": 0, "far_anchor": 0,
+                "booked_minor": -5, "pending_minor": 7, "version": 3, "as_of": Timestamp::from_micros(0),
+                "last_entry": 0, "anchor": 0, "far_anchor": 0,
             });
             let row: BalanceRow = serde_json::from_value(row).expect("a balance");
             AtOnce(Balance::new(&account("EUR"), &row))

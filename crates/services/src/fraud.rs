@@ -1,5 +1,5 @@
 //! Fraud detection: reads the payments log (validated payments and operators' reviews), owns the fraud log of its shard.
-//! This module must never know a limit: `domain::fraud` decides.
+//! This module must never judge a payment: `domain::fraud` does, by the limits that it is given.
 
 use domain::{
     AccountId, PaymentId,

@@ -1,5 +1,5 @@
-//! An account with a long history, which lies in files: its pages, a subscriber who asks for all of it, and the links between
-//! its entries, which the audit compares.
+//! An account with many entries, which lie in files: their pages, a subscriber who asks for all of it, and the links between
+//! them, which the audit compares.
 
 use tests::{
     Dev, Nats, PATIENCE, audit_passes,
@@ -12,7 +12,7 @@ const PAYMENTS: u64 = 8_300;
 const HOLDERS: usize = 24;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_history_is_read_to_its_end() {
+async fn many_entries_are_read_to_the_first() {
     let (nats, data) = (Nats::start().expect("nats-server"), tempfile::tempdir().expect("a folder"));
     let serve = Dev::serve(&nats, data.path(), &[]).await.expect("up");
     let all = holders(&serve.address, HOLDERS).await.expect("accounts");
