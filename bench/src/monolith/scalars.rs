@@ -71,7 +71,7 @@ pub(super) struct Money {
 
 impl Money {
     pub(super) fn of(minor: i64, currency: domain::Currency) -> Self {
-        Self { amount: Decimal(domain::Money::from_minor(minor, currency).decimal()), currency: Currency(currency) }
+        Self { amount: Decimal(domain::Money::from_minor(minor, currency).decimal().to_string()), currency: Currency(currency) }
     }
 }
 

@@ -45,7 +45,8 @@ macro_rules! typed_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "_{}"), self.0.simple())
+                f.write_str(concat!($prefix, "_"))?;
+                f.write_str(self.0.simple().encode_lower(&mut Uuid::encode_buffer()))
             }
         }
 
@@ -104,7 +105,9 @@ pub struct TransactionId {
 
 impl fmt::Display for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "txn_{}{:x}", self.account.0.simple(), self.version)
+        f.write_str("txn_")?;
+        f.write_str(self.account.0.simple().encode_lower(&mut Uuid::encode_buffer()))?;
+        fmt::LowerHex::fmt(&self.version, f)
     }
 }
 

@@ -19,7 +19,7 @@ mod time;
 
 pub use iban::{Iban, account_iban, settlement_iban};
 pub use ids::{AccountId, CommandId, CustomerId, IdError, PaymentId, TransactionId};
-pub use money::{Currency, CurrencyError, MAX_AMOUNT_MINOR, Money, MoneyError, parse_minor};
+pub use money::{Currency, CurrencyError, Decimal, MAX_AMOUNT_MINOR, Money, MoneyError, parse_minor};
 pub use payment::{Debtor, Initiator, PaymentOrder, RejectionCode, Review, ReviewDecision};
 pub use shard::Shard;
 pub use table::{LOOKED_UP_AHEAD, Marked, Table, look_ahead};

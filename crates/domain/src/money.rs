@@ -140,13 +140,29 @@ impl Money {
 
     /// The amount as a decimal with exactly the currency's places.
     #[must_use]
-    pub fn decimal(self) -> String {
-        let (places, sign) = (self.currency.places(), if self.minor < 0 { "-" } else { "" });
-        let digits = format!("{sign}{:0>width$}", self.minor.unsigned_abs(), width = places + 1);
-        match digits.split_at(digits.len() - places) {
-            (_, "") => digits,
-            (whole, fraction) => [whole, fraction].join("."),
+    pub const fn decimal(self) -> Decimal {
+        Decimal(self)
+    }
+}
+
+/// An amount as it is shown, without its currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decimal(Money);
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Money { minor, currency } = self.0;
+        let (places, mut buffer) = (currency.places(), itoa::Buffer::new());
+        let digits = buffer.format(minor.unsigned_abs());
+        let (whole, fraction) = digits.split_at(digits.len().saturating_sub(places));
+        f.write_str(if minor < 0 { "-" } else { "" })?;
+        f.write_str(if whole.is_empty() { "0" } else { whole })?;
+        if places > 0 {
+            f.write_str(".")?;
+            (fraction.len()..places).try_for_each(|_| f.write_str("0"))?;
+            f.write_str(fraction)?;
         }
+        Ok(())
     }
 }
 
@@ -237,11 +253,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_amount_is_shown_with_all_its_places() {
+        for (minor, code, shown) in [
+            (123_456, "EUR", "1234.56"),
+            (5, "EUR", "0.05"),
+            (0, "EUR", "0.00"),
+            (-1, "KWD", "-0.001"),
+            (1_000, "KWD", "1.000"),
+            (100, "JPY", "100"),
+            (0, "JPY", "0"),
+            (i64::MIN, "EUR", "-92233720368547758.08"),
+        ] {
+            assert_eq!(Money::from_minor(minor, currency(code)).decimal().to_string(), shown);
+        }
+    }
+
     proptest! {
         #[test]
         fn a_shown_amount_reads_back_as_itself(minor in -MAX_AMOUNT_MINOR..=MAX_AMOUNT_MINOR, code in prop::sample::select(vec!["EUR", "JPY", "KWD"])) {
             let currency = currency(code);
-            prop_assert_eq!(parse_minor(&Money::from_minor(minor, currency).decimal(), currency), Ok(minor));
+            prop_assert_eq!(parse_minor(&Money::from_minor(minor, currency).decimal().to_string(), currency), Ok(minor));
         }
     }
 }

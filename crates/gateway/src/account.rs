@@ -25,30 +25,38 @@ pub(crate) enum AccountStatus {
     Closed,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
-pub(crate) struct Money {
-    amount: Decimal,
-    currency: Currency,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Money(domain::Money);
+
+#[Object]
+impl Money {
+    async fn amount(&self) -> Decimal {
+        Decimal(self.0.decimal().to_string())
+    }
+
+    async fn currency(&self) -> Currency {
+        Currency(self.0.currency())
+    }
 }
 
 impl From<domain::Money> for Money {
     fn from(money: domain::Money) -> Self {
-        Self { amount: Decimal(money.decimal()), currency: Currency(money.currency()) }
+        Self(money)
     }
 }
 
 impl Plain for Money {
     fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
         match field.name.node.as_str() {
-            "amount" => json.word(&self.amount.0),
-            "currency" => json.word(self.currency.0.code()),
+            "amount" => json.shown(self.0.decimal()),
+            "currency" => json.word(self.0.currency().code()),
             _ => return None,
         }
         Some(())
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, SimpleObject)]
 pub(crate) struct Balance {
     /// What the ledger has booked.
     booked: Money,
@@ -78,7 +86,7 @@ impl Plain for Balance {
         match field.name.node.as_str() {
             "booked" => json.object(&self.booked, &field.selection_set.node)?,
             "available" => json.object(&self.available, &field.selection_set.node)?,
-            "version" => json.bare(self.version),
+            "version" => json.number(self.version),
             "asOf" => json.shown(self.as_of.0),
             _ => return None,
         }
@@ -155,7 +163,7 @@ impl Account {
         let newest = list.place(after.as_deref())?.map_or(u64::MAX, |[version]| version.saturating_sub(1));
         let rows = bank(ctx).overview(self.row.id).await?.entries_down(self.row.id, newest, size + 1).map_err(Failure::from)?;
         let rows = rows.into_iter().map(|entry| (list.cursor(&[entry.version]), Transaction { account: self.row.clone(), entry }));
-        Ok(AtOnce(page(rows.collect(), size, after.is_none())))
+        Ok(AtOnce(page(rows, size, after.is_none())))
     }
 
     /// Payments that debit this account, newest first.
@@ -172,7 +180,7 @@ impl Account {
         let after_number = list.place(after.as_deref())?.map(|[number]| number);
         let shard = domain::Shard::of(self.row.id, bank.models.shards());
         let rows = bank.history(shard).await?.payments_of(self.row.id, after_number, size + 1).map_err(Failure::from)?;
-        let rows = rows.into_iter().map(|row| (list.cursor(&[row.number]), Payment { row })).collect();
+        let rows = rows.into_iter().map(|row| (list.cursor(&[row.number]), Payment { row }));
         Ok(page(rows, size, after.is_none()))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_graphql::connection::CursorType;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use smallvec::SmallVec;
 
 use crate::errors::Failure;
 
@@ -28,7 +29,7 @@ impl List {
 
     /// The cursor of a place in this list, which is one or more numbers.
     pub(crate) fn cursor(&self, place: &[u64]) -> Cursor {
-        Cursor { list: self.clone(), place: place.to_vec() }
+        Cursor { list: self.clone(), place: place.into() }
     }
 
     /// The place of `N` numbers that a client goes on behind, where it names one.
@@ -59,7 +60,7 @@ impl List {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cursor {
     list: List,
-    place: Vec<u64>,
+    place: SmallVec<[u64; 2]>,
 }
 
 impl CursorType for Cursor {

@@ -60,7 +60,7 @@ impl Customer {
         let from = list.place(after.as_deref())?.map_or(0, |[ordinal]| ordinal.saturating_add(1));
         let rows = bank(ctx).models.directory.accounts_of(self.id, u32::try_from(from).unwrap_or(u32::MAX), size + 1);
         let rows = rows.map_err(crate::errors::Failure::from)?;
-        let rows = rows.into_iter().map(|row| (list.cursor(&[u64::from(row.ordinal)]), Account { row })).collect();
+        let rows = rows.into_iter().map(|row| (list.cursor(&[u64::from(row.ordinal)]), Account { row }));
         Ok(page(rows, size, after.is_none()))
     }
 }

@@ -33,9 +33,9 @@ pub(crate) fn page_complexity(first: Option<i32>, one: usize) -> usize {
 }
 
 /// A page of `rows`, of which one more than `size` was looked for.
-pub(crate) fn page<N: OutputType>(rows: Vec<(Cursor, N)>, size: usize, from_start: bool) -> Page<N> {
+pub(crate) fn page<N: OutputType>(rows: impl ExactSizeIterator<Item = (Cursor, N)>, size: usize, from_start: bool) -> Page<N> {
     let mut page = Page::new(!from_start, rows.len() > size);
-    page.edges.extend(rows.into_iter().take(size).map(|(cursor, node)| Edge::new(cursor, node)));
+    page.edges.extend(rows.take(size).map(|(cursor, node)| Edge::new(cursor, node)));
     page
 }
 
@@ -74,8 +74,8 @@ impl<N: Plain> Plain for Edge<Cursor, N, EmptyFields> {
 impl Plain for PageInfo {
     fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
         match field.name.node.as_str() {
-            "hasPreviousPage" => json.bare(self.has_previous_page),
-            "hasNextPage" => json.bare(self.has_next_page),
+            "hasPreviousPage" => json.truth(self.has_previous_page),
+            "hasNextPage" => json.truth(self.has_next_page),
             "startCursor" => json.text(self.start_cursor.as_deref()),
             "endCursor" => json.text(self.end_cursor.as_deref()),
             _ => return None,

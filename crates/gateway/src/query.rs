@@ -144,7 +144,7 @@ impl Query {
             seen[shard] = seen[shard].max(row.number);
             (list.cursor(&seen), Payment { row })
         });
-        Ok(page(with_cursor.collect(), size, after.is_none()))
+        Ok(page(with_cursor, size, after.is_none()))
     }
 
     /// Operators: every log and read model with its length, position and lag.

@@ -108,7 +108,7 @@ impl Plain for Transaction {
             "direction" => json.word(if self.is_debit() { "DEBIT" } else { "CREDIT" }),
             "amount" => json.object(&self.money(self.entry.amount_minor.saturating_abs()), selected)?,
             "balanceAfter" => json.object(&self.money(self.entry.balance_after_minor), selected)?,
-            "version" => json.bare(graphql_int(self.entry.version)),
+            "version" => json.number(graphql_int(self.entry.version)),
             "reference" => json.text(self.entry.reference.as_ref().map(domain::Reference::as_str)),
             "bookedAt" => json.shown(self.entry.at),
             _ => return None,

@@ -233,7 +233,8 @@ impl Shelf<OverviewChanges> {
 
     fn begin(&self, account: AccountId, newest: u64, count: usize) -> Result<Walk, StoreError> {
         let BalanceRow { last_entry: at, version, anchor, far_anchor, .. } = self.read()?.balance(account)?;
-        Ok(Walk { newest, count, at, version, anchor, far_anchor, found: Vec::new() })
+        let room = usize::try_from(version.min(newest)).unwrap_or(count).min(count);
+        Ok(Walk { newest, count, at, version, anchor, far_anchor, found: Vec::with_capacity(room) })
     }
 
     /// Up to `count` entries of versions above `after`, oldest first.
