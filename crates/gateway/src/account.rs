@@ -173,7 +173,7 @@ impl Account {
         ctx: &Context<'_>,
         #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
-    ) -> Result<Page<Payment>> {
+    ) -> Result<AtOnce<Page<Payment>>> {
         let size = page_size(first)?;
         let bank = bank(ctx);
         let list = List::of("payments", self.row.id);
@@ -181,6 +181,6 @@ impl Account {
         let shard = domain::Shard::of(self.row.id, bank.models.shards());
         let rows = bank.history(shard).await?.payments_of(self.row.id, after_number, size + 1).map_err(Failure::from)?;
         let rows = rows.into_iter().map(|row| (list.cursor(&[row.number]), Payment { row }));
-        Ok(page(rows, size, after.is_none()))
+        Ok(AtOnce(page(rows, size, after.is_none())))
     }
 }

@@ -2,11 +2,18 @@
 
 use std::{borrow::Cow, marker::PhantomData};
 
-use async_graphql::{Enum, ID, InputObject, InputType, InputValueError, InputValueResult, SimpleObject, Value, registry::Registry};
+use async_graphql::{
+    Context, Enum, ID, InputObject, InputType, InputValueError, InputValueResult, SimpleObject, Value, parser::types::Field,
+    registry::Registry,
+};
 use domain::{IdempotencyKey, Money, MoneyError, Reference, TextError};
 use projections::{RejectedBy, count_rejects};
 
-use crate::scalars::{Currency, Decimal, Iban};
+use crate::{
+    plain::{Json, Plain},
+    scalars::{Currency, Decimal, Iban},
+    set_aside::SetAside,
+};
 
 /// What was wrong with an input: `path` names the field, `code` is stable, `message` is for people.
 #[derive(Debug, Clone, PartialEq, Eq, SimpleObject)]
@@ -45,6 +52,21 @@ impl UserError {
     pub(crate) fn key_reused() -> Self {
         let message = "This key was used before, with another input.";
         Self::new(UserErrorCode::IdempotencyKeyReused, &["input", "idempotencyKey"], message)
+    }
+}
+
+impl Plain for UserError {
+    fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
+        match field.name.node.as_str() {
+            "code" => json.choice(self.code)?,
+            "path" => json.list(&self.path, |part, json| {
+                json.text(Some(part));
+                Some(())
+            })?,
+            "message" => json.text(Some(&self.message)),
+            _ => return None,
+        }
+        Some(())
     }
 }
 
@@ -120,9 +142,10 @@ impl<T: InputType> Unread<T> {
         self.items.len()
     }
 
-    /// The inputs.
-    pub(crate) fn read(self) -> InputValueResult<Vec<T>> {
-        self.items.into_iter().map(|item| T::parse(Some(item)).map_err(InputValueError::propagate)).collect()
+    /// The inputs, which stand in this argument of the field that is resolved.
+    pub(crate) fn read(self, ctx: &Context<'_>, argument: &str) -> InputValueResult<Vec<T>> {
+        let aside = ctx.data_opt::<SetAside>().and_then(|aside| aside.take(&ctx.item.node, argument));
+        aside.unwrap_or(self.items).into_iter().map(|item| T::parse(Some(item)).map_err(InputValueError::propagate)).collect()
     }
 }
 

@@ -38,6 +38,7 @@ mod roots;
 mod scalars;
 mod schema;
 mod seed;
+mod set_aside;
 mod shape;
 mod subscription;
 mod system;

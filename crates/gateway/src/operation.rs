@@ -5,7 +5,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use async_graphql::{
-    Name, PathSegment, Request, Response, ServerError, Variables,
+    InputType as _, Name, PathSegment, Request, Response, ServerError, Variables,
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet},
 };
 use futures_util::{
@@ -20,12 +20,14 @@ use crate::{
     callers::Callers,
     documents::{DocumentError, Documents},
     errors::{Failure, of_a_part},
+    inputs::InitiatePaymentInput,
     limits::Limits,
     merged,
     operation_metrics::{OperationMetrics, count_errors, label},
     parsing,
     plain::NothingToMerge,
     roots,
+    set_aside::SetAside,
     shape::{self, Shape},
     validated::{Validated, ValidatedDocuments, variables_fit},
 };
@@ -169,11 +171,15 @@ impl Gateway {
         variables_fit(self.schema.registry(), operation, &params.variables).then_some(())?;
         let mut variables = std::mem::take(&mut params.variables);
         arguments::complete(operation, &mut variables);
+        let aside = SetAside::of(&InitiatePaymentInput::type_name(), operation, &mut variables);
         let first = first_key(&operation.selection_set.node);
         let mut request = self.schema.request(validated.document.clone(), variables, caller);
         request.operation_name = params.operation_name.take();
         if !validated.merges {
             request = request.data(NothingToMerge);
+        }
+        if let Some(aside) = aside {
+            request = request.data(aside);
         }
         Some(Operation { request, label: validated.label.clone(), kind: operation.ty, first, validation: Validation::Done })
     }

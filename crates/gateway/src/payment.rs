@@ -1,6 +1,6 @@
 //! Payments and their history. This module must never change one.
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject, parser::types::Field};
 use domain::PaymentId;
 use projections::PaymentRow;
 
@@ -9,6 +9,7 @@ use crate::{
     account::Money,
     customer::Payee,
     errors::Failure,
+    plain::{Json, Plain},
     scalars::{DateTime, Position},
     schema::bank,
 };
@@ -46,13 +47,39 @@ pub(crate) enum RejectionCode {
 #[derive(Debug, Clone, SimpleObject)]
 pub(crate) struct Rejection {
     code: RejectionCode,
-    message: String,
+    message: &'static str,
+}
+
+impl Plain for Rejection {
+    fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
+        match field.name.node.as_str() {
+            "code" => json.choice(self.code),
+            "message" => {
+                json.text(Some(self.message));
+                Some(())
+            }
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, SimpleObject)]
 pub(crate) struct PaymentStep {
     status: PaymentStatus,
     at: DateTime,
+}
+
+impl Plain for PaymentStep {
+    fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
+        match field.name.node.as_str() {
+            "status" => json.choice(self.status),
+            "at" => {
+                json.shown(self.at.0);
+                Some(())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A payment from one account to another.
@@ -64,6 +91,14 @@ impl Payment {
     /// The payment, if it exists and the caller may see it: the same answer for both.
     pub(crate) async fn find(bank: &Bank, caller: Caller, id: PaymentId) -> Result<Option<Self>, Failure> {
         Ok(bank.payment(caller, id).await?.map(|(_, row)| Self { row }))
+    }
+
+    fn rejected(&self) -> Option<Rejection> {
+        self.row.rejection.map(|code| Rejection { code: code.into(), message: code.message() })
+    }
+
+    fn steps(&self) -> Vec<PaymentStep> {
+        self.row.history.iter().map(|(status, at)| PaymentStep { status: (*status).into(), at: DateTime(*at) }).collect()
     }
 }
 
@@ -103,12 +138,12 @@ impl Payment {
 
     /// Set when status is REJECTED or RETURNED.
     async fn rejection(&self) -> Option<Rejection> {
-        self.row.rejection.map(|code| Rejection { code: code.into(), message: code.message().to_owned() })
+        self.rejected()
     }
 
     /// Every status reached, oldest first.
     async fn history(&self) -> Vec<PaymentStep> {
-        self.row.history.iter().map(|(status, at)| PaymentStep { status: (*status).into(), at: DateTime(*at) }).collect()
+        self.steps()
     }
 
     async fn initiated_at(&self) -> DateTime {
@@ -117,5 +152,23 @@ impl Payment {
 
     async fn position(&self) -> Position {
         Position(self.row.position())
+    }
+}
+
+impl Plain for Payment {
+    fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
+        let (order, selected) = (&self.row.order, &field.selection_set.node);
+        match field.name.node.as_str() {
+            "id" => json.shown(order.id),
+            "status" => json.choice(PaymentStatus::from(self.row.status()))?,
+            "amount" => json.object(&Money::from(order.amount), selected)?,
+            "reference" => json.text(order.reference.as_ref().map(domain::Reference::as_str)),
+            "rejection" => json.optional(self.rejected().as_ref(), selected)?,
+            "history" => json.list(&self.steps(), |step, json| json.object(step, selected))?,
+            "initiatedAt" => json.shown(order.at),
+            "position" => json.shown(self.row.position()),
+            _ => return None,
+        }
+        Some(())
     }
 }

@@ -1,6 +1,6 @@
 //! Mutations of payments. This module must never decide; it stores orders and tells what became of them.
 
-use async_graphql::{Context, Object, Result, SimpleObject};
+use async_graphql::{Context, Object, Result, parser::types::Field};
 use domain::{AccountId, CommandId, CustomerId, Debtor, IdempotencyKey, Initiator, PaymentId, PaymentOrder, Review, Shard};
 use projections::{AccountRow, PaymentStatus, StoreError};
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use crate::{
     },
     pay::{Accepted, PayError, Placed},
     payment::Payment,
+    plain::{AtOnce, Json, Plain},
     scalars::Position,
     schema::{bank, customer, operator},
 };
@@ -22,20 +23,49 @@ use crate::{
 /// Most payments of one bulk call; the contract's number.
 const MAX_BULK: usize = 1_000;
 
-#[derive(SimpleObject, Default)]
 pub(crate) struct InitiatePaymentPayload {
     payment: Option<Payment>,
-    position: Option<Position>,
     errors: Vec<UserError>,
 }
 
 impl InitiatePaymentPayload {
-    fn refused(errors: Vec<UserError>) -> Self {
-        Self { errors, ..Self::default() }
+    pub(crate) const fn refused(errors: Vec<UserError>) -> Self {
+        Self { payment: None, errors }
     }
 
-    fn of(row: projections::PaymentRow) -> Self {
-        Self { position: Some(Position(row.position())), payment: Some(Payment { row }), errors: Vec::new() }
+    pub(crate) const fn of(row: projections::PaymentRow) -> Self {
+        Self { payment: Some(Payment { row }), errors: Vec::new() }
+    }
+}
+
+#[Object]
+impl InitiatePaymentPayload {
+    async fn payment(&self) -> Option<&Payment> {
+        self.payment.as_ref()
+    }
+
+    async fn position(&self) -> Option<Position> {
+        self.payment.as_ref().map(|payment| Position(payment.row.position()))
+    }
+
+    async fn errors(&self) -> &[UserError] {
+        &self.errors
+    }
+}
+
+impl Plain for InitiatePaymentPayload {
+    fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
+        let selected = &field.selection_set.node;
+        match field.name.node.as_str() {
+            "payment" => json.optional(self.payment.as_ref(), selected)?,
+            "position" => match &self.payment {
+                Some(payment) => json.shown(payment.row.position()),
+                None => json.text(None),
+            },
+            "errors" => json.list(&self.errors, |error, json| json.object(error, selected))?,
+            _ => return None,
+        }
+        Some(())
     }
 }
 
@@ -50,24 +80,29 @@ impl PaymentMutation {
         ctx: &Context<'_>,
         input: InitiatePaymentInput,
         #[graphql(default_with = "Some(PaymentWait::Accepted)")] wait_for: Option<PaymentWait>,
-    ) -> Result<InitiatePaymentPayload> {
+    ) -> Result<AtOnce<InitiatePaymentPayload>> {
         let customer = customer(ctx)?;
         let since = Instant::now();
         let bank = bank(ctx);
         bank.directory().await?;
         let debtor = bank.find(|| debtor(bank, customer, &input)).await?;
-        Ok(store(bank, place(bank, order(customer, &input, debtor))?, wait_for, since).await?)
+        Ok(AtOnce(store(bank, place(bank, order(customer, &input, debtor))?, wait_for, since).await?))
     }
 
     /// Up to 1,000 payments in one call, each accepted or refused on its own; results in the order of the input.
     #[graphql(complexity = "inputs.len().min(MAX_BULK).saturating_mul(child_complexity).saturating_add(1)")]
-    async fn initiate_payments(&self, ctx: &Context<'_>, inputs: Unread<InitiatePaymentInput>) -> Result<Vec<InitiatePaymentPayload>> {
+    async fn initiate_payments(
+        &self,
+        ctx: &Context<'_>,
+        inputs: Unread<InitiatePaymentInput>,
+    ) -> Result<AtOnce<Vec<InitiatePaymentPayload>>> {
         let customer = customer(ctx)?;
         if inputs.len() > MAX_BULK {
             let message = format!("One call takes at most {MAX_BULK} payments.");
-            return Ok(vec![InitiatePaymentPayload::refused(vec![UserError::new(UserErrorCode::TooManyInputs, &["inputs"], message)])]);
+            let errors = vec![UserError::new(UserErrorCode::TooManyInputs, &["inputs"], message)];
+            return Ok(AtOnce(vec![InitiatePaymentPayload::refused(errors)]));
         }
-        let inputs = inputs.read().map_err(|error| Failure::BadInput(error.into_server_error(ctx.item.pos).message))?;
+        let inputs = inputs.read(ctx, "inputs").map_err(|error| Failure::BadInput(error.into_server_error(ctx.item.pos).message))?;
         let bank = bank(ctx);
         bank.directory().await?;
         // Every order has its place before the first is stored, so that overload stores nothing of a bulk.
@@ -86,7 +121,7 @@ impl PaymentMutation {
         // Of one record nothing was stored, perhaps, and of the next nobody knows.
         let differ = failures.any(|failure| Some(failure) != first);
         let payloads = outcomes.into_iter().collect::<Result<Vec<_>, _>>();
-        Ok(payloads.map_err(|failure| if is_part_stored || differ { failure.of_a_part() } else { failure })?)
+        Ok(AtOnce(payloads.map_err(|failure| if is_part_stored || differ { failure.of_a_part() } else { failure })?))
     }
 
     /// Operators: credit an account from the bank's own settlement account.

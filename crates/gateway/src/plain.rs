@@ -12,6 +12,7 @@ use async_graphql::{
     ContextSelectionSet, Name, OutputType, Positioned, ServerResult, Value,
     parser::types::{Field, FragmentDefinition, Selection, SelectionSet},
     registry::Registry,
+    resolver_utils::EnumType,
 };
 use serde::Serialize;
 
@@ -21,15 +22,32 @@ pub(crate) trait Plain: OutputType {
     fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()>;
 }
 
+/// What is written at once: such an object, or a list of them.
+pub(crate) trait Written: OutputType {
+    fn write_selected(&self, selections: &SelectionSet, json: &mut Json<'_>) -> Option<()>;
+}
+
+impl<T: Plain> Written for T {
+    fn write_selected(&self, selections: &SelectionSet, json: &mut Json<'_>) -> Option<()> {
+        json.object(self, selections)
+    }
+}
+
+impl<T: Plain> Written for Vec<T> {
+    fn write_selected(&self, selections: &SelectionSet, json: &mut Json<'_>) -> Option<()> {
+        json.list(self, |item, json| json.object(item, selections))
+    }
+}
+
 /// In the data of a request: no object of its document has two selections under one key, which the library would merge.
 /// What is written cannot be merged.
 pub(crate) struct NothingToMerge;
 
-/// An object that is written where all that is asked of it can be, and resolved field by field where not, though some of it may
+/// Something that is written where all that is asked of it can be, and resolved field by field where not, though some of it may
 /// have been written by then. What is written is a [`Value::Binary`], which nobody but [`write_value`] knows to send.
 pub(crate) struct AtOnce<T>(pub T);
 
-impl<T: Plain> OutputType for AtOnce<T> {
+impl<T: Written> OutputType for AtOnce<T> {
     fn type_name() -> Cow<'static, str> {
         T::type_name()
     }
@@ -41,7 +59,7 @@ impl<T: Plain> OutputType for AtOnce<T> {
     async fn resolve(&self, ctx: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
         if ctx.data_opt::<NothingToMerge>().is_some() {
             let mut json = Json { fragments: &ctx.query_env.fragments, text: Vec::with_capacity(ROOM) };
-            if json.object(&self.0, &ctx.item.node).is_some() {
+            if self.0.write_selected(&ctx.item.node, &mut json).is_some() {
                 return Ok(Value::Binary(json.text.into()));
             }
         }
@@ -111,6 +129,23 @@ impl Json<'_> {
             }
         }
         self.text.push(b']');
+        Some(())
+    }
+
+    /// Writes an object, or `null` for none.
+    pub(crate) fn optional<T: Plain>(&mut self, object: Option<&T>, selections: &SelectionSet) -> Option<()> {
+        match object {
+            Some(object) => self.object(object, selections),
+            None => {
+                self.text(None);
+                Some(())
+            }
+        }
+    }
+
+    /// Writes the name of an enum's value.
+    pub(crate) fn choice<T: EnumType>(&mut self, value: T) -> Option<()> {
+        self.word(T::items().iter().find(|item| item.value == value)?.name);
         Some(())
     }
 
@@ -190,133 +225,5 @@ pub(crate) fn write_json(value: &impl Serialize, json: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use async_graphql::{EmptyMutation, EmptySubscription, Object, Request, Schema};
-    use domain::{AccountId, Currency, CustomerId, Debtor, PaymentId, Timestamp, account_iban, accounts::AccountStatus};
-    use projections::{AccountRow, BalanceRow};
-    use serde_json::json;
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::{
-        account::{Account, Balance},
-        cursors::List,
-        page::{Page, page},
-        query::Node,
-        transaction::Transaction,
-    };
-
-    struct Query;
-
-    fn account(currency: &str) -> AccountRow {
-        let holder = CustomerId::from_uuid(Uuid::from_u128(1));
-        AccountRow {
-            id: AccountId::of(holder, Uuid::from_u128(2)),
-            holder,
-            iban: account_iban(3).expect("an IBAN"),
-            currency: Currency::parse(currency).expect("a currency"),
-            overdraft_limit_minor: 5_000,
-            status: AccountStatus::Open,
-            opened_at: Timestamp::from_micros(1_700_000_000_000_000),
-            ordinal: 0,
-        }
-    }
-
-    fn entry(currency: &str, amount_minor: i64, reference: Option<&str>) -> AtOnce<Transaction> {
-        let account = account(currency);
-        let entry = json!({
-            "version": 27,
-            "payment": PaymentId::from_uuid(Uuid::from_u128(4)),
-            "amount_minor": amount_minor,
-            "balance_after_minor": 5 - amount_minor.saturating_abs(),
-            "counterparty": Debtor::Account(account.id),
-            "reference": reference,
-            "at": Timestamp::from_micros(1_764_162_000_000_001),
-            "previous": 0,
-            "anchor": 0,
-        });
-        AtOnce(Transaction { account, entry: serde_json::from_value(entry).expect("an entry") })
-    }
-
-    #[Object]
-    impl Query {
-        async fn balance(&self) -> AtOnce<Balance> {
-            let row = json!({
-                "booked_minor": -5, "pending_minor": 7, "version": 3, "as_of": Timestamp::from_micros(0),
-                "last_entry": 0, "anchor": 0, "far_anchor": 0,
-            });
-            let row: BalanceRow = serde_json::from_value(row).expect("a balance");
-            AtOnce(Balance::new(&account("EUR"), &row))
-        }
-
-        async fn entries(&self) -> Vec<AtOnce<Transaction>> {
-            let lunch = "for \"lunch\" \\ tea, ü";
-            vec![entry("EUR", 123_456, None), entry("KWD", -1, Some(lunch)), entry("JPY", i64::MIN, Some("5"))]
-        }
-
-        async fn page(&self) -> AtOnce<Page<Transaction>> {
-            let list = List::of("transactions", "acc_1");
-            let row = |version, minor| (list.cursor(&[version]), entry("EUR", minor, None).0);
-            AtOnce(page([row(3, 1), row(2, -1), row(1, 7)].into_iter(), 2, true))
-        }
-
-        async fn empty(&self) -> AtOnce<Page<Transaction>> {
-            AtOnce(page(std::iter::empty(), 2, false))
-        }
-
-        async fn account(&self) -> Account {
-            Account { row: account("EUR") }
-        }
-    }
-
-    async fn answer(query: &str, is_plain: bool) -> (String, bool) {
-        let schema = Schema::build(Query, EmptyMutation, EmptySubscription).register_output_type::<Node>().finish();
-        let request = Request::new(query);
-        let response = schema.execute(if is_plain { request.data(NothingToMerge) } else { request }).await;
-        assert!(response.errors.is_empty(), "{query}: {:?}", response.errors);
-        let mut json = Vec::new();
-        write_value(&response.data, &mut json);
-        let is_written = format!("{:?}", response.data).contains("Binary");
-        (String::from_utf8(json).expect("text"), is_written)
-    }
-
-    const ENTRY: &str = "id direction amount { amount currency } balanceAfter { currency amount } version reference bookedAt";
-
-    #[tokio::test]
-    async fn what_is_written_is_what_resolvers_answer() {
-        for query in [
-            format!("{{ entries {{ {ENTRY} }} }}"),
-            format!("{{ entries {{ __typename {ENTRY} again: amount {{ __typename a: amount }} }} account {{ id }} }}"),
-            format!(
-                "{{ entries {{ ...E }} }} fragment E on Transaction {{ version ... on Transaction {{ v: version ... {{ {ENTRY} }} }} }}"
-            )
-            .replace(" version reference", " reference"),
-            "{ balance { booked { amount } available { currency amount } version asOf } }".to_owned(),
-            format!("{{ page {{ nodes {{ {ENTRY} }} pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }}"),
-            format!("{{ page {{ edges {{ cursor __typename node {{ {ENTRY} }} }} __typename pageInfo {{ endCursor }} }} }}"),
-            "{ empty { nodes { id } edges { cursor } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }".to_owned(),
-            "{ entries { id @include(if: true) version @skip(if: true) direction } }".to_owned(),
-            "{ entries { version @skip(if: true) } balance { __typename } }".to_owned(),
-        ] {
-            let (resolved, was_written) = answer(&query, false).await;
-            assert!(!was_written, "{query}");
-            let (written, was_written) = answer(&query, true).await;
-            assert!(was_written, "{query}");
-            assert_eq!(written, resolved, "{query}");
-            serde_json::from_str::<serde_json::Value>(&written).expect("JSON");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_needs_more_than_the_object_is_resolved() {
-        for query in [
-            "{ entries { ... on Node { id } } }",
-            "{ entries { ...N } } fragment N on Node { id }",
-            "{ page { nodes { id } edges { node { version ... on Node { id } } } } }",
-        ] {
-            let resolved = answer(query, true).await;
-            assert!(!resolved.1, "{query}");
-            assert_eq!(resolved.0, answer(query, false).await.0, "{query}");
-        }
-    }
-}
+#[path = "plain_tests.rs"]
+mod tests;
