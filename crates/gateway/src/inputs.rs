@@ -130,7 +130,7 @@ pub(crate) struct InitiatePaymentInput {
 }
 
 /// A list of inputs that is not read yet. Its length is all that an operation's complexity needs, which is
-/// computed before it runs, from arguments that the library reads for that alone.
+/// computed before it runs, from arguments that the library reads for that alone. The items may lie elsewhere, see `set_aside.rs`.
 #[derive(Debug, Clone)]
 pub(crate) struct Unread<T> {
     items: Vec<Value>,

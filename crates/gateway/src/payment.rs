@@ -53,13 +53,11 @@ pub(crate) struct Rejection {
 impl Plain for Rejection {
     fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
         match field.name.node.as_str() {
-            "code" => json.choice(self.code),
-            "message" => {
-                json.text(Some(self.message));
-                Some(())
-            }
-            _ => None,
+            "code" => json.choice(self.code)?,
+            "message" => json.text(Some(self.message)),
+            _ => return None,
         }
+        Some(())
     }
 }
 
@@ -72,13 +70,11 @@ pub(crate) struct PaymentStep {
 impl Plain for PaymentStep {
     fn write(&self, field: &Field, json: &mut Json<'_>) -> Option<()> {
         match field.name.node.as_str() {
-            "status" => json.choice(self.status),
-            "at" => {
-                json.shown(self.at.0);
-                Some(())
-            }
-            _ => None,
+            "status" => json.choice(self.status)?,
+            "at" => json.shown(self.at.0),
+            _ => return None,
         }
+        Some(())
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) trait Plain: OutputType {
 
 /// What is written at once: such an object, or a list of them.
 pub(crate) trait Written: OutputType {
+    /// Writes what is selected of it; none, where that needs more.
     fn write_selected(&self, selections: &SelectionSet, json: &mut Json<'_>) -> Option<()>;
 }
 

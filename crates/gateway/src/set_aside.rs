@@ -18,20 +18,20 @@ use async_graphql_value::Value as Argument;
 pub(crate) struct SetAside(Mutex<HashMap<Name, Vec<Value>>>);
 
 impl SetAside {
-    /// Takes lists of inputs of the type `of` out of the variables, which keep their lengths. They must be known to fit: nobody can tell
-    /// from nulls. None, where a field asks for none, or several ask for the same.
-    pub(crate) fn of(of: &str, operation: &OperationDefinition, variables: &mut Variables) -> Option<Self> {
-        let is_of = |name: &&Name| {
+    /// Takes lists of inputs of this type out of the variables, which keep their lengths. The variables must be known to fit: nobody can
+    /// tell from nulls. None, where there is no such list, or more than one field takes it.
+    pub(crate) fn of(input_type: &str, operation: &OperationDefinition, variables: &mut Variables) -> Option<Self> {
+        let is_of_type = |name: &&Name| {
             let mut declared = operation.variable_definitions.iter().map(|definition| &definition.node);
-            declared
-                .any(|declared| declared.name.node == **name && MetaTypeName::concrete_typename(&declared.var_type.node.to_string()) == of)
+            let declared = declared.find(|declared| declared.name.node == **name);
+            declared.is_some_and(|declared| MetaTypeName::concrete_typename(&declared.var_type.node.to_string()) == input_type)
         };
         let mut used = Vec::new();
         note_variables(&operation.selection_set.node, &mut used)?;
         let once = used.iter().filter(|name| used.iter().filter(|other| other == name).count() == 1);
         let lists: HashMap<Name, Vec<Value>> = once
             .copied()
-            .filter(is_of)
+            .filter(is_of_type)
             .filter_map(|name| {
                 let Value::List(items) = variables.get_mut(name)? else { return None };
                 let nulls = vec![Value::Null; items.len()];
