@@ -16,9 +16,9 @@ pub struct Plan {
     pub payments: u64,
     /// The same where many banks stand beside each other, whose disk this bounds.
     pub payments_of_many: u64,
-    /// How long HTTP, websocket and PostgreSQL are under load before it is measured, and while it is; whole seconds.
+    /// How long HTTP, websocket and PostgreSQL are under load before it is measured: PostgreSQL by itself for whole seconds only.
     pub load_warm_up: Duration,
-    /// See above.
+    /// And while it is; whole seconds.
     pub load: Duration,
     /// How long processes have had nothing to do when the next one's turn begins: longer than the pauses between what they do
     /// by themselves, as models and services write every five seconds.
@@ -87,7 +87,7 @@ impl Plan {
             accounts: 1_000,
             payments: 20_000,
             payments_of_many: 20_000,
-            load_warm_up: Duration::from_secs(1),
+            load_warm_up: Duration::from_millis(300),
             load: Duration::from_secs(1),
             rest: Duration::ZERO,
             memory_rest: Duration::from_secs(1),

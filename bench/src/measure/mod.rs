@@ -25,7 +25,8 @@ const OTHERS_PAYMENTS: u64 = 80_000;
 
 /// Accounts and payments of what is under load for a while in each round.
 fn under_load(bench: &Bench) -> (u64, u64) {
-    let seconds = (bench.plan.load_warm_up + bench.plan.load).as_secs();
+    // Seconds that have begun.
+    let seconds = (bench.plan.load_warm_up + bench.plan.load).as_secs() + 1;
     (OTHERS_ACCOUNTS, bench.rounds().count() as u64 * seconds * OTHERS_PAYMENTS)
 }
 
