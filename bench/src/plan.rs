@@ -16,7 +16,7 @@ pub struct Plan {
     pub payments: u64,
     /// The same where many banks stand beside each other, whose disk this bounds.
     pub payments_of_many: u64,
-    /// How long HTTP, websocket and PostgreSQL are under load before it is measured: PostgreSQL by itself for whole seconds only.
+    /// How long HTTP, websocket and PostgreSQL are under load before it is measured; for pgbench what is no whole second is left out.
     pub load_warm_up: Duration,
     /// And while it is; whole seconds.
     pub load: Duration,

@@ -25,7 +25,7 @@ const OTHERS_PAYMENTS: u64 = 80_000;
 
 /// Accounts and payments of what is under load for a while in each round.
 fn under_load(bench: &Bench) -> (u64, u64) {
-    // Seconds that have begun.
+    // One more than whole ones: a quick look's load is no whole number of them.
     let seconds = (bench.plan.load_warm_up + bench.plan.load).as_secs() + 1;
     (OTHERS_ACCOUNTS, bench.rounds().count() as u64 * seconds * OTHERS_PAYMENTS)
 }

@@ -39,7 +39,7 @@ pub struct PgBench {
     pub skew: Skew,
     /// Connections, each with one transfer at a time.
     pub clients: usize,
-    /// Not measured, before it; whole seconds of it.
+    /// Not measured, before it; what is no whole second of it is left out.
     pub warm_up: Duration,
     /// Measured; whole seconds, one at least.
     pub duration: Duration,
